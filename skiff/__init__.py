@@ -1,0 +1,3 @@
+"""Skiff: Kubernetes in Python."""
+
+__version__ = "0.1.0"

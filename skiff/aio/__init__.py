@@ -1,0 +1,1 @@
+"""An asyncio toolkit that knows nothing of Kubernetes."""

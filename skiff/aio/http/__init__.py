@@ -1,0 +1,1 @@
+"""HTTP/1.1, both ends: messages, server, client, connection upgrades."""

@@ -1,0 +1,1 @@
+"""What Kubernetes objects are: kinds, schemas, defaults, validation, patches. Pure: no I/O, no clock."""

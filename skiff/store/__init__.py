@@ -1,0 +1,1 @@
+"""Revisions of bytes under keys (MVCC), behind one Protocol."""
