@@ -1,0 +1,1 @@
+"""The kubelet: makes a machine match its pods."""
