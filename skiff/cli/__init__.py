@@ -1,0 +1,1 @@
+"""The `skiff` command, and the composition root that wires components into processes."""

@@ -1,0 +1,126 @@
+"""What is looked at before a cluster starts: binaries, ports, rights, the state directory.
+
+Each check raises `CommandError` with what is wrong, where, and what to do. Standard library only.
+"""
+
+import fcntl
+import os
+import shutil
+import socket
+from pathlib import Path
+from typing import TextIO
+
+from skiff.cli.exits import ALREADY_RUNNING, BAD_STATE, NOT_PERMITTED, PORT_IN_USE, CommandError
+from skiff.cli.layout import Layout
+
+NEEDED = {
+    "containerd": "containerd",
+    "containerd-shim-runc-v2": "containerd",
+    "runc": "runc",
+    "ctr": "containerd",
+    "nft": "nftables",
+    "ip": "iproute2",
+}
+"""Programs that real containers need, and the Debian packages that carry them."""
+
+CNI_DIRECTORIES = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
+CNI_NEEDED = ("bridge", "host-local", "loopback", "portmap")
+
+
+def missing_programs() -> list[str]:
+    """What real containers need and this machine lacks, as `program (Debian package)`."""
+    path = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
+    missing = [
+        f"{program} ({package})"
+        for program, package in NEEDED.items()
+        if shutil.which(program, path=path) is None
+    ]
+    if cni_directory() is None:
+        missing.append("CNI plugins (containernetworking-plugins)")
+    return missing
+
+
+def cni_directory() -> Path | None:
+    """The first directory that has all the CNI plugins that we use."""
+    for directory in CNI_DIRECTORIES:
+        if all((directory / plugin).exists() for plugin in CNI_NEEDED):
+            return directory
+    return None
+
+
+def usable_state(layout: Layout) -> None:
+    """The state directory can be made and written, and its settings can be read."""
+    try:
+        layout.run.mkdir(parents=True, exist_ok=True)
+        layout.root.chmod(0o711)
+    except PermissionError as e:
+        raise CommandError(
+            f"cannot use the state directory {layout.root}: {e.strerror}; "
+            "run as its owner or choose another with --state-dir",
+            NOT_PERMITTED,
+        ) from e
+    except (FileExistsError, NotADirectoryError) as e:
+        raise CommandError(
+            f"the state directory {layout.root} is not a directory; choose another with --state-dir",
+            BAD_STATE,
+        ) from e
+    try:
+        layout.load_settings()
+    except ValueError as e:
+        raise CommandError(str(e), BAD_STATE) from e
+
+
+def lock(layout: Layout) -> TextIO:
+    """Take the state directory for this process; the lock ends with it (however it ends)."""
+    file = layout.lock.open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as e:
+        file.seek(0)
+        holder = file.read().strip() or "unknown"
+        raise CommandError(
+            f"a cluster is already running in {layout.root} (pid {holder}); "
+            "see `skiff status`, stop it with `skiff down`, or start another with --state-dir and other ports",
+            ALREADY_RUNNING,
+        ) from e
+    file.truncate(0)
+    file.write(f"{os.getpid()}\n")
+    file.flush()
+    return file
+
+
+def free_port(port: int, address: str, flag: str) -> None:
+    """Nobody listens on `address:port`."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except PermissionError as e:
+            raise CommandError(f"not permitted to listen on {address}:{port}", NOT_PERMITTED) from e
+        except OSError as e:
+            by = _listener(port)
+            raise CommandError(
+                f"port {port} is in use{by}; stop that program or choose another port with {flag}",
+                PORT_IN_USE,
+            ) from e
+
+
+def _listener(port: int) -> str:
+    """` by NAME (pid N)` of whoever listens on `port`, or nothing where that cannot be seen."""
+    inodes = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            lines = Path(table).read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for line in lines:
+            fields = line.split()
+            if fields[3] == "0A" and int(fields[1].rsplit(":", 1)[1], 16) == port:
+                inodes.add(f"socket:[{fields[9]}]")
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if any(str(fd.readlink()) in inodes for fd in (process / "fd").iterdir()):
+                return f" by {(process / 'comm').read_text().strip()} (pid {process.name})"
+        except OSError:
+            continue
+    return ""
