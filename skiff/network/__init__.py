@@ -1,0 +1,1 @@
+"""What moves packets: the service proxy, DNS, pod networks. Independent siblings."""

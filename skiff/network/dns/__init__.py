@@ -1,0 +1,1 @@
+"""Cluster DNS: every answer about the cluster is bytes that were made before it was asked for."""

@@ -1,0 +1,222 @@
+"""The DNS server: the zone kept up to date by informers, answers over UDP and TCP.
+
+A question about the cluster is answered in the datagram callback itself: a dictionary look-up and a
+few byte strings joined. Everything else goes to the forwarder.
+"""
+
+import asyncio
+import logging
+import socket
+import struct
+
+from skiff.aio.run import Started
+from skiff.api.views.core import Namespace
+from skiff.api.views.discovery import EndpointSlice
+from skiff.api.views.service import Service
+from skiff.client.informer import Informer
+from skiff.network.dns import wire
+from skiff.network.dns.forward import Forwarder, UpstreamFailed
+from skiff.network.dns.zone import Zone
+
+SERVICE_NAME_LABEL = "kubernetes.io/service-name"
+TCP_IDLE_S = 10.0
+TCP_MAX_BYTES = 65535
+FORWARDING_MAX = 1000
+IP_FREEBIND = 15
+
+log = logging.getLogger("skiff.dns")
+
+
+class DnsServer:
+    """Serves the cluster's zone and forwards the rest, on `address`:`port`."""
+
+    def __init__(
+        self,
+        services: Informer[Service],
+        slices: Informer[EndpointSlice],
+        namespaces: Informer[Namespace],
+        forwarder: Forwarder,
+        *,
+        domain: str,
+        address: str,
+        port: int = 53,
+    ) -> None:
+        self._services = services
+        self._slices = slices
+        self._namespaces = namespaces
+        self._forwarder = forwarder
+        self._address = address
+        self._port = port
+        self.zone = Zone(domain)
+        self._tasks: asyncio.TaskGroup | None = None
+        self._forwarding = 0
+        slices.add_index("service", _service_of)
+        services.subscribe(self._service_changed)
+        slices.subscribe(self._slice_changed)
+        namespaces.subscribe(self._namespace_changed)
+
+    async def run(self, started: Started) -> None:
+        """Serve until cancelled; ready once the zone is complete and the sockets listen."""
+        for informer in (self._services, self._slices, self._namespaces):
+            await informer.synced.wait()
+        self._fill()
+        loop = asyncio.get_running_loop()
+        async with asyncio.TaskGroup() as self._tasks:
+            udp = _socket(socket.SOCK_DGRAM, self._address, self._port)
+            port = udp.getsockname()[1]
+            tcp = _socket(socket.SOCK_STREAM, self._address, port)
+            self._port = port
+            transport, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(self), sock=udp)
+            server = await asyncio.start_server(self._connection, sock=tcp, backlog=128)
+            try:
+                started()
+                await server.serve_forever()
+            finally:
+                transport.close()
+                server.close()
+                self._forwarder.close()
+
+    @property
+    def port(self) -> int:
+        """The port that is served (once started, where 0 was asked for)."""
+        return self._port
+
+    def answer(self, data: bytes, limit: int) -> bytes | wire.Query | None:
+        """The response to a message; the query itself where it must be forwarded; None where nothing is due."""
+        try:
+            query = wire.parse_query(data)
+        except wire.MalformedMessage:
+            return _format_error(data)
+        if query.opcode != 0:
+            return wire.failure(query, wire.NOTIMP)
+        limit = limit or query.udp_bytes
+        if self.zone.owns(query.name):
+            return self.zone.find(query.name, query.type).response(query, limit)
+        cached = self._forwarder.cached(query)
+        if cached is not None and len(cached) <= limit:
+            return cached
+        return query
+
+    async def forward(self, query: wire.Query) -> bytes:
+        """The upstream's response, or SERVFAIL."""
+        try:
+            return await self._forwarder.resolve(query)
+        except (UpstreamFailed, asyncio.CancelledError):
+            return wire.failure(query, wire.SERVFAIL)
+
+    def forward_datagram(
+        self, query: wire.Query, transport: asyncio.DatagramTransport, address: tuple[str, int]
+    ) -> None:
+        """Forward in the background; beyond a bound, refuse."""
+        if self._tasks is None or self._forwarding >= FORWARDING_MAX:
+            transport.sendto(wire.failure(query, wire.SERVFAIL), address)
+            return
+        self._forwarding += 1
+        self._tasks.create_task(self._forwarded(query, transport, address), name="dns-forward")
+
+    async def _forwarded(
+        self, query: wire.Query, transport: asyncio.DatagramTransport, address: tuple[str, int]
+    ) -> None:
+        try:
+            message = await self.forward(query)
+        finally:
+            self._forwarding -= 1
+        if len(message) > query.udp_bytes:
+            message = wire.Answer(wire.NOERROR, 0, 0, 0, bytes(wire.UDP_MAX_BYTES)).response(
+                query, 0
+            )
+        if not transport.is_closing():
+            transport.sendto(message, address)
+
+    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                async with asyncio.timeout(TCP_IDLE_S):
+                    (length,) = struct.unpack("!H", await reader.readexactly(2))
+                    data = await reader.readexactly(length)
+                answer = self.answer(data, TCP_MAX_BYTES)
+                if isinstance(answer, wire.Query):
+                    answer = await self.forward(answer)
+                if answer is None:
+                    return
+                writer.write(struct.pack("!H", len(answer)) + answer)
+                await writer.drain()
+        except (TimeoutError, OSError, asyncio.IncompleteReadError):
+            return
+        finally:
+            writer.close()
+
+    def _fill(self) -> None:
+        """Everything that the informers held before this subscribed."""
+        self.zone.set_namespaces(n.metadata.name for n in self._namespaces.list())
+        for service in self._services.list():
+            self._update(service.metadata.namespace, service.metadata.name)
+
+    def _service_changed(self, old: Service | None, new: Service | None) -> None:
+        service = new or old
+        if service is not None:
+            self._update(service.metadata.namespace, service.metadata.name)
+
+    def _slice_changed(self, old: EndpointSlice | None, new: EndpointSlice | None) -> None:
+        names = {
+            (p.metadata.namespace, p.metadata.labels.get(SERVICE_NAME_LABEL, ""))
+            for p in (old, new)
+            if p
+        }
+        for namespace, name in names:
+            service = self._services.get(name, namespace)
+            if service is not None and service.spec.cluster_ip == "None":
+                self._update(namespace, name)
+
+    def _namespace_changed(self, old: Namespace | None, new: Namespace | None) -> None:
+        if old is None or new is None:
+            self.zone.set_namespaces(n.metadata.name for n in self._namespaces.list())
+
+    def _update(self, namespace: str, name: str) -> None:
+        service = self._services.get(name, namespace)
+        if service is None:
+            self.zone.remove(namespace, name)
+        else:
+            self.zone.put(service, self._slices.by_index("service", f"{namespace}/{name}"))
+
+
+class _Datagrams(asyncio.DatagramProtocol):
+    def __init__(self, server: DnsServer) -> None:
+        self._server = server
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.DatagramTransport)
+        self._transport = transport
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        answer = self._server.answer(data, 0)
+        if isinstance(answer, bytes):
+            self._transport.sendto(answer, addr)
+        elif answer is not None:
+            self._server.forward_datagram(answer, self._transport, addr)
+
+
+def _service_of(piece: EndpointSlice) -> list[str]:
+    name = piece.metadata.labels.get(SERVICE_NAME_LABEL, "")
+    return [f"{piece.metadata.namespace}/{name}"] if name else []
+
+
+def _format_error(data: bytes) -> bytes | None:
+    """FORMERR for what has at least a query's header; silence for everything else."""
+    if len(data) < 12 or data[2] & 0x80:
+        return None
+    return data[:2] + struct.pack("!HHHHH", wire.FLAG_RESPONSE | wire.FORMERR, 0, 0, 0, 0)
+
+
+def _socket(kind: socket.SocketKind, address: str, port: int) -> socket.socket:
+    sock = socket.socket(socket.AF_INET, kind)
+    try:
+        sock.setblocking(False)
+        if kind == socket.SOCK_STREAM:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.IPPROTO_IP, IP_FREEBIND, 1)
+        sock.bind((address, port))
+    except OSError as e:
+        sock.close()
+        raise OSError(e.errno, f"DNS cannot listen on {address}:{port}: {e.strerror}") from e
+    return sock
