@@ -1,0 +1,35 @@
+"""The table of strategies: one row per kind that has rules of its own; the rest are generic.
+
+`strategy_for(resource)` makes each strategy once. A kind's file is imported when it is first asked for.
+"""
+
+from functools import cache
+from importlib import import_module
+from typing import Final
+
+from skiff.api.kinds.strategy import Strategy
+from skiff.api.resources import Resource
+
+# (group, kind) → "module:class" under skiff.api.kinds.
+TABLE: Final[dict[tuple[str, str], str]] = {}
+
+_made: dict[tuple[str, str, str], Strategy] = {}
+
+
+def strategy_for(resource: Resource) -> Strategy:
+    """The strategy of a resource's kind."""
+    key = (resource.group, resource.version, resource.kind)
+    found = _made.get(key)
+    if found is None:
+        found = _made[key] = _class_for(resource.group, resource.kind)(resource)
+    return found
+
+
+@cache
+def _class_for(group: str, kind: str) -> type[Strategy]:
+    row = TABLE.get((group, kind))
+    if row is None:
+        return Strategy
+    module, name = row.split(":")
+    found: type[Strategy] = getattr(import_module(f"skiff.api.kinds.{module}"), name)
+    return found
