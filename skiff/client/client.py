@@ -137,7 +137,8 @@ class Client:
         response = await self._call("GET", path, b"", self._read_headers)
         body = _decode(_list_decoder, response.body)
         decode = decoder(view)
-        items = [_decode(decode, item) for item in body.items]
+        # Each from bytes of its own: a view may keep a part as it is, which would hold the whole page.
+        items = [_decode(decode, bytes(item)) for item in body.items]
         return Listing(items, body.metadata.resource_version, body.metadata.continue_)
 
     async def list(
@@ -214,6 +215,14 @@ class Client:
         return await self._call("GET", path_and_query, b"", self._read_headers)
 
     # Writes
+
+    async def create_encoded(
+        self, resource: Resource, body: bytes, namespace: str = "", subresource: str = "",
+        name: str = "",
+    ) -> bytes:  # fmt: skip
+        """Create the object whose JSON is `body`; the created object's JSON."""
+        path = target(resource, namespace, name if subresource else "", subresource)
+        return (await self._call("POST", path, body, self._write_headers)).body
 
     async def create(
         self, resource: Resource, obj: Mapping[str, Any], namespace: str = "",

@@ -11,7 +11,7 @@ Each memory is bounded to 4096 entries; the least recently used goes first.
 from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass, field
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 MAX_REMEMBERED = 4096
 SPAM_BURST = 25
@@ -34,11 +34,17 @@ class Occurrence(NamedTuple):
 
 @dataclass(slots=True)
 class Recorded:
-    """An event as it was written: its name, how often, since when."""
+    """An event as it was written: its name, how often, since when.
+
+    `writing` while a write is under way; what happened meanwhile waits in `waiting` (the newest
+    says all, since it carries the count).
+    """
 
     name: str = ""
     count: int = 0
     first_at: float = 0.0
+    writing: bool = False
+    waiting: dict[str, Any] | None = None
 
 
 @dataclass(slots=True)

@@ -124,6 +124,20 @@ class EventRecorder:
         self, recorded: Recorded, event: dict[str, Any], slots: asyncio.Semaphore
     ) -> None:
         try:
+            if recorded.writing:
+                recorded.waiting = event
+                return
+            recorded.writing = True
+            following: dict[str, Any] | None = event
+            while following is not None:
+                await self._write_in_time(recorded, following)
+                following, recorded.waiting = recorded.waiting, None
+            recorded.writing = False
+        finally:
+            slots.release()
+
+    async def _write_in_time(self, recorded: Recorded, event: dict[str, Any]) -> None:
+        try:
             for _ in range(MAX_TRIES):
                 try:
                     await self._write_once(recorded, event)
@@ -132,8 +146,6 @@ class EventRecorder:
                     await self._client.clock.sleep(RETRY_S)
         except ApiError as e:
             log.debug("event %s on %s dropped: %s", event["reason"], event["involvedObject"], e)
-        finally:
-            slots.release()
 
     async def _write_once(self, recorded: Recorded, event: dict[str, Any]) -> None:
         namespace = event["metadata"]["namespace"]
@@ -144,9 +156,8 @@ class EventRecorder:
                 return
             except NotFound:
                 recorded.name = ""  # expired, or its namespace was emptied
-        # Named before the answer: what happens meanwhile again patches this one.
-        recorded.name = event["metadata"]["name"]
         await self._client.create(EVENTS, event, namespace)
+        recorded.name = event["metadata"]["name"]
 
 
 class SourcedRecorder:

@@ -5,10 +5,11 @@ Source: https://kubernetes.io/docs/reference/kubernetes-api/ (fields and types)
 
 from typing import Any, ClassVar
 
+from msgspec import Raw
+
 from skiff.api.resources import RESOURCES, Resource
-from skiff.api.views.base import View
+from skiff.api.views.base import NO_TEMPLATE, View
 from skiff.api.views.meta import LabelSelector, ObjectMeta
-from skiff.api.views.pod import PodTemplateSpec
 from skiff.api.views.volume import PersistentVolumeClaim
 
 
@@ -35,7 +36,7 @@ class DaemonSetSpec(View, frozen=True, kw_only=True):
     min_ready_seconds: int = 0
     revision_history_limit: int | None = None
     selector: LabelSelector | None = None
-    template: PodTemplateSpec = PodTemplateSpec()
+    template: Raw = NO_TEMPLATE
     update_strategy: DaemonSetUpdateStrategy | None = None
 
 
@@ -87,7 +88,7 @@ class DeploymentSpec(View, frozen=True, kw_only=True):
     revision_history_limit: int | None = None
     selector: LabelSelector | None = None
     strategy: DeploymentStrategy | None = None
-    template: PodTemplateSpec = PodTemplateSpec()
+    template: Raw = NO_TEMPLATE
 
 
 class DeploymentCondition(View, frozen=True, kw_only=True):
@@ -124,7 +125,7 @@ class ReplicaSetSpec(View, frozen=True, kw_only=True):
     min_ready_seconds: int = 0
     replicas: int | None = None
     selector: LabelSelector | None = None
-    template: PodTemplateSpec = PodTemplateSpec()
+    template: Raw = NO_TEMPLATE
 
 
 class ReplicaSetCondition(View, frozen=True, kw_only=True):
@@ -184,7 +185,7 @@ class StatefulSetSpec(View, frozen=True, kw_only=True):
     revision_history_limit: int | None = None
     selector: LabelSelector | None = None
     service_name: str = ""
-    template: PodTemplateSpec = PodTemplateSpec()
+    template: Raw = NO_TEMPLATE
     update_strategy: StatefulSetUpdateStrategy | None = None
     volume_claim_templates: tuple[PersistentVolumeClaim, ...] = ()
 

@@ -5,11 +5,12 @@ Source: https://kubernetes.io/docs/reference/kubernetes-api/ (fields and types)
 
 from typing import ClassVar
 
+from msgspec import Raw
+
 from skiff.api.resources import RESOURCES, Resource
-from skiff.api.views.base import View
+from skiff.api.views.base import NO_TEMPLATE, View
 from skiff.api.views.container import ObjectReference
 from skiff.api.views.meta import LabelSelector, ObjectMeta
-from skiff.api.views.pod import PodTemplateSpec
 
 
 class PodFailurePolicyOnExitCodesRequirement(View, frozen=True, kw_only=True):
@@ -57,19 +58,14 @@ class JobSpec(View, frozen=True, kw_only=True):
     selector: LabelSelector | None = None
     success_policy: SuccessPolicy | None = None
     suspend: bool = False
-    template: PodTemplateSpec = PodTemplateSpec()
+    template: Raw = NO_TEMPLATE
     ttl_seconds_after_finished: int | None = None
-
-
-class JobTemplateSpec(View, frozen=True, kw_only=True):
-    metadata: ObjectMeta = ObjectMeta()
-    spec: JobSpec = JobSpec()
 
 
 class CronJobSpec(View, frozen=True, kw_only=True):
     concurrency_policy: str = ""
     failed_jobs_history_limit: int | None = None
-    job_template: JobTemplateSpec | None = None
+    job_template: Raw = NO_TEMPLATE
     schedule: str = ""
     starting_deadline_seconds: int | None = None
     successful_jobs_history_limit: int | None = None

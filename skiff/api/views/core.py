@@ -6,6 +6,8 @@ Source: https://kubernetes.io/docs/reference/kubernetes-api/ (fields and types)
 
 from typing import ClassVar
 
+from msgspec import Raw
+
 from skiff.api.resources import RESOURCES, Resource
 from skiff.api.views.affinity import (
     Affinity,
@@ -23,7 +25,7 @@ from skiff.api.views.affinity import (
     TopologySpreadConstraint,
     WeightedPodAffinityTerm,
 )
-from skiff.api.views.base import View
+from skiff.api.views.base import NO_TEMPLATE, View
 from skiff.api.views.container import (
     AppArmorProfile,
     Capabilities,
@@ -259,7 +261,7 @@ class ReplicationControllerSpec(View, frozen=True, kw_only=True):
     min_ready_seconds: int = 0
     replicas: int | None = None
     selector: dict[str, str] = {}
-    template: PodTemplateSpec = PodTemplateSpec()
+    template: Raw = NO_TEMPLATE
 
 
 class ReplicationControllerCondition(View, frozen=True, kw_only=True):
