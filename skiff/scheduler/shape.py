@@ -1,0 +1,327 @@
+"""What scheduling needs to know of a pod, worked out once for all pods that are alike.
+
+Pods of one ReplicaSet differ in name only: what filters and scores read (requests, selectors,
+affinity, tolerations, ports, spread constraints) is a `Shape`, shared by all of them, and filters
+remember their answers by it. Pure.
+Source: https://kubernetes.io/docs/concepts/scheduling-eviction/ and pod resource rules of KEP-753.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from skiff.api import quantity
+from skiff.api.selectors import LabelSelector, structured
+from skiff.api.views.affinity import (
+    NodeSelector,
+    NodeSelectorTerm,
+    PodAffinityTerm,
+    Toleration,
+    TopologySpreadConstraint,
+)
+from skiff.api.views.core import Pod
+from skiff.api.views.pod import PodSpec
+
+CPU, MEMORY, STORAGE = "cpu", "memory", "ephemeral-storage"
+DEFAULT_CPU_MILLI = 100
+DEFAULT_MEMORY_BYTES = 200 * 1024 * 1024
+"""What a container without requests counts as when nodes are scored (not when they are filtered)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """A pod (anti-)affinity term or spread selector: pods in some namespaces with some labels.
+
+    `namespaces` None means those that `namespace_selector` picks.
+    """
+
+    selector: LabelSelector | None
+    topology_key: str
+    namespaces: frozenset[str] | None
+    namespace_selector: LabelSelector | None = None
+    weight: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """One topology spread constraint, its defaults filled in."""
+
+    selector: LabelSelector
+    topology_key: str
+    max_skew: int
+    hard: bool
+    min_domains: int
+    honor_affinity: bool
+    honor_taints: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Shape:
+    """See the module's text. Compared by identity: `Shapes` makes one for each kind of pod."""
+
+    namespace: str
+    labels: Mapping[str, str]
+    requests: Mapping[str, int]
+    """CPU in millicores, everything else in units (bytes)."""
+    scored_cpu: int
+    scored_memory: int
+    node_name: str
+    node_selector: Mapping[str, str]
+    required: NodeSelector | None
+    preferred: tuple[tuple[int, NodeSelectorTerm], ...]
+    tolerations: tuple[Toleration, ...]
+    ports: frozenset[tuple[str, str, int]]
+    affinity: tuple[Term, ...]
+    anti_affinity: tuple[Term, ...]
+    preferred_affinity: tuple[Term, ...]
+    preferred_anti_affinity: tuple[Term, ...]
+    spread: tuple[Spread, ...]
+    priority: int
+    preempts: bool
+    images: tuple[str, ...]
+    owner: str
+    """The controller's uid: pods of one owner are spread where nothing else is asked for."""
+
+    @property
+    def touches_others(self) -> bool:
+        """Whether pods already placed bear on where this one may go, or would rather go."""
+        return bool(
+            self.affinity
+            or self.anti_affinity
+            or self.preferred_affinity
+            or self.preferred_anti_affinity
+            or self.spread
+        )
+
+
+class Shapes:
+    """Makes shapes and keeps those that are in use together (bounded)."""
+
+    KEPT = 2048
+
+    def __init__(self) -> None:
+        self._kept: dict[bytes, Shape] = {}
+        self._encoder = msgspec.msgpack.Encoder()
+
+    def of(self, pod: Pod) -> Shape:
+        """The shape of `pod`."""
+        key = self._key(pod)
+        shape = self._kept.get(key)
+        if shape is None:
+            if len(self._kept) >= self.KEPT:
+                self._kept.clear()
+            shape = self._kept[key] = _make(pod)
+        return shape
+
+    def _key(self, pod: Pod) -> bytes:
+        spec, meta = pod.spec, pod.metadata
+        return self._encoder.encode(
+            (
+                meta.namespace,
+                meta.labels,
+                _owner(pod),
+                spec.priority,
+                spec.preemption_policy,
+                spec.node_selector,
+                spec.affinity,
+                spec.tolerations,
+                spec.topology_spread_constraints,
+                spec.overhead,
+                spec.resources,
+                [(c.image, c.resources, c.ports, c.restart_policy) for c in spec.containers],
+                [(c.image, c.resources, c.ports, c.restart_policy) for c in spec.init_containers],
+                spec.host_network,
+            )
+        )
+
+
+def _owner(pod: Pod) -> str:
+    return next((o.uid for o in pod.metadata.owner_references if o.controller), "")
+
+
+def _make(pod: Pod) -> Shape:
+    spec = pod.spec
+    requests = pod_requests(spec)
+    affinity = spec.affinity
+    node_affinity = affinity.node_affinity if affinity else None
+    pod_affinity = affinity.pod_affinity if affinity else None
+    anti = affinity.pod_anti_affinity if affinity else None
+    scored_cpu, scored_memory = _scored(spec, requests)
+    return Shape(
+        namespace=pod.metadata.namespace,
+        labels=pod.metadata.labels,
+        requests=requests,
+        scored_cpu=scored_cpu,
+        scored_memory=scored_memory,
+        node_name="",
+        node_selector=spec.node_selector,
+        required=node_affinity.required_during_scheduling_ignored_during_execution
+        if node_affinity
+        else None,
+        preferred=tuple(
+            (p.weight, p.preference)
+            for p in node_affinity.preferred_during_scheduling_ignored_during_execution
+            if p.preference is not None
+        )
+        if node_affinity
+        else (),
+        tolerations=spec.tolerations,
+        ports=host_ports(spec),
+        affinity=_terms(pod, pod_affinity.required_during_scheduling_ignored_during_execution)
+        if pod_affinity
+        else (),
+        anti_affinity=_terms(pod, anti.required_during_scheduling_ignored_during_execution)
+        if anti
+        else (),
+        preferred_affinity=_weighted(
+            pod, pod_affinity.preferred_during_scheduling_ignored_during_execution
+        )
+        if pod_affinity
+        else (),
+        preferred_anti_affinity=_weighted(
+            pod, anti.preferred_during_scheduling_ignored_during_execution
+        )
+        if anti
+        else (),
+        spread=tuple(_spread(pod, c) for c in spec.topology_spread_constraints),
+        priority=spec.priority or 0,
+        preempts=spec.preemption_policy != "Never",
+        images=tuple(c.image for c in (*spec.init_containers, *spec.containers)),
+        owner=_owner(pod),
+    )
+
+
+@lru_cache(maxsize=4096)
+def amount(resource: str, text: str) -> int:
+    """A quantity as a whole number: millicores for CPU, units otherwise, rounded up."""
+    if resource == CPU:
+        return quantity.to_milli(text)
+    return quantity.to_int(text)
+
+
+def _requests(resources: Any) -> dict[str, int]:
+    if resources is None:
+        return {}
+    merged = {**resources.limits, **resources.requests}
+    return {name: amount(name, text) for name, text in merged.items()}
+
+
+def pod_requests(spec: PodSpec) -> dict[str, int]:
+    """What a pod takes of a node: the larger of what its containers need together (sidecars with
+    them) and of each init container with the sidecars started before it, plus overhead."""
+    total: dict[str, int] = {}
+    for container in spec.containers:
+        _add(total, _requests(container.resources))
+    sidecars: dict[str, int] = {}
+    peak: dict[str, int] = {}
+    for container in spec.init_containers:
+        need = _requests(container.resources)
+        if container.restart_policy == "Always":
+            _add(sidecars, need)
+            need = dict(sidecars)
+        else:
+            need = dict(need)
+            _add(need, sidecars)
+        for name, value in need.items():
+            peak[name] = max(peak.get(name, 0), value)
+    _add(total, sidecars)
+    for name, value in peak.items():
+        total[name] = max(total.get(name, 0), value)
+    if spec.resources is not None:
+        total.update(_requests(spec.resources))
+    _add(total, {name: amount(name, text) for name, text in spec.overhead.items()})
+    return total
+
+
+def _add(total: dict[str, int], more: Mapping[str, int]) -> None:
+    for name, value in more.items():
+        total[name] = total.get(name, 0) + value
+
+
+def _scored(spec: PodSpec, requests: Mapping[str, int]) -> tuple[int, int]:
+    cpu, memory = requests.get(CPU, 0), requests.get(MEMORY, 0)
+    for container in spec.containers:
+        need = _requests(container.resources)
+        if CPU not in need:
+            cpu += DEFAULT_CPU_MILLI
+        if MEMORY not in need:
+            memory += DEFAULT_MEMORY_BYTES
+    return cpu, memory
+
+
+def host_ports(spec: PodSpec) -> frozenset[tuple[str, str, int]]:
+    """(host address, protocol, port) that the pod wants of its node."""
+    sidecars = [c for c in spec.init_containers if c.restart_policy == "Always"]
+    return frozenset(
+        (p.host_ip or "0.0.0.0", p.protocol or "TCP", p.host_port)  # noqa: S104 - the wildcard
+        for c in (*spec.containers, *sidecars)
+        for p in c.ports
+        if p.host_port
+    )
+
+
+def _selector(view: Any) -> LabelSelector | None:
+    return None if view is None else structured(msgspec.to_builtins(view))
+
+
+def _terms(pod: Pod, terms: tuple[PodAffinityTerm, ...]) -> tuple[Term, ...]:
+    return tuple(_term(pod, t, 0) for t in terms)
+
+
+def _weighted(pod: Pod, terms: Any) -> tuple[Term, ...]:
+    return tuple(_term(pod, t.pod_affinity_term, t.weight) for t in terms if t.pod_affinity_term)
+
+
+def _term(pod: Pod, term: PodAffinityTerm, weight: int) -> Term:
+    everywhere = term.namespace_selector
+    namespaces: frozenset[str] | None = frozenset(term.namespaces)
+    selector: LabelSelector | None = None
+    if everywhere is not None:
+        selector = _selector(everywhere)
+    elif not namespaces:
+        namespaces = frozenset({pod.metadata.namespace})
+    return Term(
+        selector=_with_label_keys(pod, term),
+        topology_key=term.topology_key,
+        namespaces=namespaces,
+        namespace_selector=selector,
+        weight=weight,
+    )
+
+
+def _with_label_keys(pod: Pod, term: Any) -> LabelSelector | None:
+    """The term's selector, narrowed by matchLabelKeys and mismatchLabelKeys (KEP-3633, KEP-3243)."""
+    view = term.label_selector
+    if view is None:
+        return None
+    plain = msgspec.to_builtins(view)
+    more = list(plain.get("matchExpressions", ()))
+    labels = pod.metadata.labels
+    for key in term.match_label_keys:
+        if key in labels:
+            more.append({"key": key, "operator": "In", "values": [labels[key]]})
+    for key in getattr(term, "mismatch_label_keys", ()):
+        if key in labels:
+            more.append({"key": key, "operator": "NotIn", "values": [labels[key]]})
+    return structured({**plain, "matchExpressions": more})
+
+
+def _spread(pod: Pod, constraint: TopologySpreadConstraint) -> Spread:
+    return Spread(
+        selector=_with_label_keys(pod, constraint) or structured(None),
+        topology_key=constraint.topology_key,
+        max_skew=constraint.max_skew,
+        hard=constraint.when_unsatisfiable != "ScheduleAnyway",
+        min_domains=constraint.min_domains or 1,
+        honor_affinity=constraint.node_affinity_policy != "Ignore",
+        honor_taints=constraint.node_taints_policy == "Honor",
+    )
+
+
+def half_up(value: float) -> int:
+    """Rounds to the nearest whole number, halves up."""
+    return math.floor(value + 0.5)
