@@ -1,0 +1,180 @@
+"""What a client wants to be answered in, and what it sends.
+
+Media types: JSON and YAML. A client that puts protobuf or CBOR first and JSON after gets JSON; one
+that takes nothing else gets 406. The `as=` parameter asks for a transformed answer: a Table or
+PartialObjectMetadata of meta.k8s.io. Header texts repeat, so results are cached by text.
+
+Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#alternate-representations-of-resources
+"""
+
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from skiff.api.errors import BadRequest, NotAcceptable, UnsupportedMediaType
+
+JSON: Final = "application/json"
+YAML: Final = "application/yaml"
+_ACCEPTED: Final = "application/json, application/yaml"
+_YAML_TYPES: Final = frozenset({"application/yaml", "application/x-yaml", "text/yaml"})
+_TRANSFORMS: Final = {
+    "Table": "table",
+    "PartialObjectMetadata": "partial",
+    "PartialObjectMetadataList": "partial",
+}
+
+
+class Shape(NamedTuple):
+    """How an object is presented: `form` is object, table or partial; `version` that of the
+    table or partial kind (meta.k8s.io)."""
+
+    media: str = JSON
+    form: str = "object"
+    version: str = "v1"
+
+
+PLAIN: Final = Shape()
+
+
+@lru_cache(maxsize=1024)
+def accept(header: str, *, stream: bool = False) -> Shape:
+    """The best shape for an Accept header. Raises NotAcceptable."""
+    if not header:
+        return PLAIN
+    for media, parameters in _clauses(header):
+        if media in ("*/*", "application/*", JSON):
+            chosen = JSON
+        elif media in _YAML_TYPES and not stream:
+            chosen = YAML
+        else:
+            continue
+        transform = parameters.get("as")
+        if transform is None:
+            return Shape(chosen)
+        form = _TRANSFORMS.get(transform)
+        version = parameters.get("v", "")
+        if (
+            form is not None
+            and parameters.get("g") == "meta.k8s.io"
+            and version in ("v1", "v1beta1")
+        ):
+            return Shape(chosen, form, version)
+    raise NotAcceptable(f"only the following media types are accepted: {_ACCEPTED}")
+
+
+def _clauses(header: str) -> list[tuple[str, dict[str, str]]]:
+    """Media ranges with their parameters, best quality first, then as sent."""
+    found: list[tuple[float, int, str, dict[str, str]]] = []
+    for order, clause in enumerate(header.split(",")):
+        media, *rest = [p.strip() for p in clause.split(";")]
+        parameters: dict[str, str] = {}
+        quality = 1.0
+        for part in rest:
+            name, _, value = part.partition("=")
+            if name.strip() == "q":
+                try:
+                    quality = float(value)
+                except ValueError:
+                    quality = 0.0
+            else:
+                parameters[name.strip()] = value.strip().strip('"')
+        if media and quality > 0:
+            found.append((-quality, order, media.lower(), parameters))
+    found.sort(key=lambda f: (f[0], f[1]))
+    return [(media, parameters) for _, _, media, parameters in found]
+
+
+@lru_cache(maxsize=256)
+def media_type(header: str) -> str:
+    """The bare media type of a Content-Type header, "" if there is none."""
+    return header.partition(";")[0].strip().lower()
+
+
+def decode_body(content_type: str, body: bytes, kind: str) -> dict[str, Any]:
+    """The object in a request's body. Raises UnsupportedMediaType, BadRequest."""
+    media = media_type(content_type)
+    if media == JSON or not media:
+        return _object(_load_json(body, kind), body, kind)
+    if media in _YAML_TYPES:
+        return _object(load_yaml(body, kind), body, kind)
+    raise UnsupportedMediaType(
+        f"the body of the request was in an unknown format - accepted media types include: {_ACCEPTED}"
+    )
+
+
+def to_json(content_type: str, body: bytes) -> bytes:
+    """A body's JSON text, for what reports duplicate fields from the raw text."""
+    return body if media_type(content_type) not in _YAML_TYPES else b""
+
+
+def _load_json(body: bytes, kind: str) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as e:
+        raise BadRequest(
+            f"the object provided is unrecognized (must be of type {kind}): couldn't get "
+            f"version/kind; json parse error: {e.msg} ({_summary(body)})"
+        ) from None
+
+
+def load_yaml(body: bytes, kind: str) -> Any:
+    """A YAML body, with what YAML knows and JSON does not (dates) left as text."""
+    import yaml  # costs 2 MB and is rarely needed
+
+    from skiff.server.yamlish import Loader
+
+    try:
+        return yaml.load(body, Loader)  # noqa: S506 - a safe loader with fewer types still
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as e:
+        raise BadRequest(
+            f"the object provided is unrecognized (must be of type {kind}): couldn't get "
+            f"version/kind; yaml parse error: {e} ({_summary(body)})"
+        ) from None
+
+
+def _object(value: Any, body: bytes, kind: str) -> dict[str, Any]:
+    if type(value) is not dict:
+        raise BadRequest(
+            f"the object provided is unrecognized (must be of type {kind}): couldn't get "
+            f"version/kind; json parse error: json: cannot unmarshal {_go_type(value)} into Go "
+            'value of type struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind '
+            f'string "json:\\"kind,omitempty\\"" }} ({_summary(body)})'
+        )
+    return value
+
+
+def _go_type(value: Any) -> str:
+    if isinstance(value, list):
+        return "array"
+    if isinstance(value, bool):
+        return "bool"
+    return "string" if isinstance(value, str) else "number"
+
+
+def _summary(body: bytes) -> str:
+    """The body's first bytes in hex, as Kubernetes shows them."""
+    if not body:
+        return "<empty>"
+    return body.hex() if len(body) <= 30 else body[:30].hex() + " ..."
+
+
+def encode(value: Any, media: str, *, pretty: bool = False) -> bytes:
+    """An answer's body."""
+    if media == YAML:
+        return to_yaml(value)
+    if pretty:
+        return orjson.dumps(value, option=orjson.OPT_INDENT_2) + b"\n"
+    return orjson.dumps(value)
+
+
+def to_yaml(value: Any) -> bytes:
+    """YAML as Kubernetes writes it: block style, sorted keys."""
+    import yaml
+
+    from skiff.server.yamlish import Dumper
+
+    text = yaml.dump(
+        value, Dumper=Dumper, default_flow_style=False, allow_unicode=True, width=2**30
+    )
+    return text.encode()
