@@ -9,7 +9,7 @@ or by id.
 Times are Unix seconds (float, 0.0 where unknown), sizes bytes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
@@ -470,9 +470,13 @@ class Runtime(Protocol):
     async def image_fs(self) -> list[FilesystemUsage]:
         """Use of the image store's filesystems."""
 
-    async def wait_event(self, timeout_s: float) -> None:
-        """Return when something may have changed, at the latest after `timeout_s`. A runtime without an
-        event stream just waits."""
+    async def watch(self, changed: Callable[[str], None]) -> None:
+        """Call `changed` with the container's id whenever a container ends, until cancelled. What ended
+        while nobody watched is not told: list after it. Never returns."""
+
+    @property
+    def watches(self) -> bool:
+        """Whether `watch` tells of every end, so that listing can be rare."""
 
     async def close(self) -> None:
         """Let go of connections."""
