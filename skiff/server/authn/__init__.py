@@ -1,0 +1,1 @@
+"""Authentication: who sent a request? Certificates, tokens, impersonation, and issuing tokens."""

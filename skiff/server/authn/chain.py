@@ -1,0 +1,161 @@
+"""Who sent a request: the order in which credentials are looked at.
+
+In-process identity, then the client certificate, then the bearer token (static tokens, service
+accounts, bootstrap tokens), then nobody (`system:anonymous`). The first that knows the user wins; a
+bearer token that nobody believes is an error even where anonymous requests are allowed
+(https://kubernetes.io/docs/reference/access-authn-authz/authentication/).
+
+A certificate is read once a connection; what was read is kept in the connection's state. A static
+token costs one dict look-up, a service account's token see `tokens.py`.
+"""
+
+import base64
+import binascii
+import ssl
+from collections.abc import Mapping
+from typing import Any
+
+from skiff.aio.clock import Clock
+from skiff.aio.http.message import Peer, Request
+from skiff.api.errors import Unauthorized
+from skiff.server.authn.bootstrap_tokens import BootstrapTokens
+from skiff.server.authn.jwt import BadTokenError
+from skiff.server.authn.tokens import ServiceAccountTokens
+from skiff.server.seams import User
+
+ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
+AUTHENTICATED = "system:authenticated"
+
+_CONNECTION_USER = "authn.user"
+_PROTOCOL_PREFIX = "base64url.bearer.authorization.k8s.io."
+
+
+class AuthenticationChain:
+    """The server's `Authenticator`."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        static_tokens: Mapping[str, User] | None = None,
+        service_accounts: ServiceAccountTokens | None = None,
+        bootstrap_tokens: BootstrapTokens | None = None,
+        anonymous: bool = True,
+    ) -> None:
+        self._clock = clock
+        self._static = static_tokens or {}
+        self._service_accounts = service_accounts
+        self._bootstrap = bootstrap_tokens
+        self._anonymous = anonymous
+
+    def __call__(self, request: Request) -> User:
+        """The user. Raises Unauthorized."""
+        user = self._of_connection(request.peer)
+        if user is not None:
+            return user
+        token = _bearer_token(request.headers)
+        if token:
+            return self.of_token(token)
+        if self._anonymous:
+            return ANONYMOUS
+        raise Unauthorized("Unauthorized")
+
+    def of_token(self, token: str, audiences: frozenset[str] | None = None) -> User:
+        """The user of a bearer token. Raises Unauthorized."""
+        return self.review_token(token, audiences)[0]
+
+    def review_token(
+        self, token: str, audiences: frozenset[str] | None = None
+    ) -> tuple[User, frozenset[str]]:
+        """As `of_token`, with those of `audiences` that the token is for; static and bootstrap
+        tokens are for the server's own. Raises Unauthorized with the reason in its cause."""
+        user = self._static.get(token)
+        if user is None and self._bootstrap is not None:
+            user = self._bootstrap.authenticate(token)
+        if user is not None:
+            own = self._service_accounts.audiences if self._service_accounts else frozenset[str]()
+            common = own if audiences is None else audiences & own
+            if audiences is not None and not common:
+                raise Unauthorized("Unauthorized")
+            return user, common
+        if self._service_accounts is None or not self._service_accounts.claimed(token):
+            raise Unauthorized("Unauthorized")
+        try:
+            return self._service_accounts.authenticate(token, audiences)
+        except BadTokenError as e:
+            raise Unauthorized("Unauthorized") from e
+
+    def _of_connection(self, peer: Peer) -> User | None:
+        """The user that the connection itself shows; cached in its state."""
+        state = peer.state
+        if _CONNECTION_USER in state:
+            known = state[_CONNECTION_USER]
+            if known is None:
+                return None
+            assert isinstance(known, tuple)
+            user, expires = known
+            if self._clock.now() > expires:
+                raise Unauthorized("Unauthorized")
+            assert isinstance(user, User)
+            return user
+        found: tuple[User, float] | None = None
+        if peer.local and "user" in state:
+            found = _in_process(state["user"]), float("inf")
+        elif peer.tls is not None:
+            found = _of_certificate(peer.tls)
+        state[_CONNECTION_USER] = found
+        return found[0] if found else None
+
+
+def _in_process(identity: object) -> User:
+    """The identity that the in-process transport was given: a User, or (name, groups)."""
+    if isinstance(identity, User):
+        return identity
+    assert isinstance(identity, tuple)
+    name, groups = identity
+    if name == ANONYMOUS.name:
+        return ANONYMOUS
+    return User(name, (*groups, *(() if AUTHENTICATED in groups else (AUTHENTICATED,))))
+
+
+def _of_certificate(tls: ssl.SSLObject) -> tuple[User, float] | None:
+    """User and end of a client certificate that the handshake verified; None where there is none.
+
+    `getpeercert` tells the subject only of a certificate that was verified against the client CA.
+    """
+    certificate: Mapping[str, Any] | None = tls.getpeercert()
+    if not certificate:
+        return None
+    names: list[str] = []
+    groups: list[str] = []
+    for part in certificate.get("subject", ()):
+        for attribute, value in part:
+            if attribute == "commonName":
+                names.append(value)
+            elif attribute == "organizationName":
+                groups.append(value)
+    if not names:
+        return None
+    user = User(names[-1], (*groups, AUTHENTICATED))
+    return user, ssl.cert_time_to_seconds(certificate["notAfter"])
+
+
+def _bearer_token(headers: Mapping[str, str]) -> str:
+    """The token of the Authorization header, or of a WebSocket's sub-protocols (browsers cannot
+    set headers there); empty where there is none."""
+    value = headers.get("authorization")
+    if value:
+        scheme, _, token = value.strip().partition(" ")
+        return token.strip() if scheme.lower() == "bearer" else ""
+    protocols = headers.get("sec-websocket-protocol")
+    if protocols and _PROTOCOL_PREFIX in protocols:
+        for protocol in protocols.split(","):
+            encoded = protocol.strip()
+            if encoded.startswith(_PROTOCOL_PREFIX):
+                encoded = encoded[len(_PROTOCOL_PREFIX) :]
+                try:
+                    padded = encoded + "=" * (-len(encoded) % 4)
+                    return base64.urlsafe_b64decode(padded).decode()
+                except (binascii.Error, UnicodeDecodeError) as e:
+                    raise Unauthorized("Unauthorized") from e
+    return ""
