@@ -89,7 +89,8 @@ class Fanout:
     def _watched(self, key: str) -> Iterator[str]:
         groups = self._groups
         for length in self._lengths:
-            if length <= len(key) and (prefix := key[:length]) in groups:
+            prefix = key[:length]
+            if length <= len(key) and not prefix.endswith("/") and prefix in groups:
                 yield prefix
         end = key.find("/") + 1
         while end:
