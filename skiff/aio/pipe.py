@@ -1,6 +1,10 @@
 """Raw connections in memory: what one end writes, the other reads."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from skiff.aio.http.message import Upgrade
 
 PIPE_HIGH_WATER_BYTES = 256 * 1024
 
@@ -73,3 +77,26 @@ def pipe() -> tuple[PipeEnd, PipeEnd]:
     one, two = PipeEnd(), PipeEnd()
     one.other, two.other = two, one
     return one, two
+
+
+@contextlib.asynccontextmanager
+async def attached(upgrade: Upgrade) -> AsyncIterator[PipeEnd]:
+    """Run what serves a raw connection on one end of a pipe, and hand out the other end. What it
+    wrote before it ended can still be read; leaving cancels it."""
+    near, far = pipe()
+
+    async def serve() -> None:
+        try:
+            await upgrade(far)
+        except ConnectionError:
+            pass  # the other end shows it
+        finally:
+            far.close()
+
+    task = asyncio.create_task(serve(), name="upgraded connection")
+    try:
+        yield near
+    finally:
+        near.close()
+        task.cancel()
+        await asyncio.wait([task])
