@@ -72,9 +72,9 @@ class Context:
         if operator == "NotIn":
             return ~self._label_is(key, requirement.values)
         if operator == "Exists":
-            return column != ABSENT
+            return np.not_equal(column, ABSENT)
         if operator == "DoesNotExist":
-            return column == ABSENT
+            return np.equal(column, ABSENT)
         if operator in ("Gt", "Lt") and len(requirement.values) == 1:
             return _compared(column, numbers, operator, requirement.values[0])
         return np.zeros(self.nodes.size, np.bool_)
@@ -83,7 +83,7 @@ class Context:
         column, numbers = self.nodes.label(key)
         wanted = [numbers[v] for v in values if v in numbers]
         if len(wanted) == 1:
-            return column == wanted[0]
+            return np.equal(column, wanted[0])
         return np.isin(column, wanted)
 
     # Other pods

@@ -295,8 +295,8 @@ class Nodes:
         for columns in (self.allocatable, self.requested):
             for resource, column in columns.items():
                 columns[resource] = _longer(column, more)
-        for key, (column, numbers) in self._labels.items():
-            grown = np.concatenate([column, np.full(more, ABSENT, np.int32)])
+        for key, (labels, numbers) in self._labels.items():
+            grown = np.concatenate([labels, np.full(more, ABSENT, np.int32)])
             self._labels[key] = (grown, numbers)
         for group in self._groups.values():
             group.counts = _longer(group.counts, more)

@@ -135,7 +135,10 @@ def pod_affinity(context: Context, shape: Shape, rows: Rows) -> Points | None:
     if total is None:
         return None
     low, high = total.min(), total.max()
-    return (total - low) / (high - low) * MAX if high > low else None
+    if high <= low:
+        return None
+    points: Points = (total - low) / (high - low) * MAX
+    return points
 
 
 def _holding(term: Term, weight: int) -> Callable[[Shape], bool]:
@@ -158,7 +161,8 @@ def image_locality(context: Context, shape: Shape, rows: Rows) -> Points | None:
         return None
     limit = IMAGE_LARGE_BYTES * max(1, len(shape.images))
     clipped = np.clip(sizes, IMAGE_SMALL_BYTES, limit)
-    return (clipped - IMAGE_SMALL_BYTES) / (limit - IMAGE_SMALL_BYTES) * MAX
+    points: Points = (clipped - IMAGE_SMALL_BYTES) / (limit - IMAGE_SMALL_BYTES) * MAX
+    return points
 
 
 def _image_bytes(context: Context, shape: Shape) -> Ints:
@@ -176,7 +180,7 @@ def _normalized(values: Points, *, reverse: bool = False) -> Points:
     highest = values.max(initial=0.0)
     if highest == 0:
         return np.full(len(values), MAX if reverse else 0.0)
-    points = values / highest * MAX
+    points: Points = values / highest * MAX
     return MAX - points if reverse else points
 
 

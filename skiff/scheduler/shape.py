@@ -299,15 +299,15 @@ def _with_label_keys(pod: Pod, term: Any) -> LabelSelector | None:
     if view is None:
         return None
     plain = msgspec.to_builtins(view)
-    more = list(plain.get("matchExpressions", ()))
     labels = pod.metadata.labels
-    for key in term.match_label_keys:
-        if key in labels:
-            more.append({"key": key, "operator": "In", "values": [labels[key]]})
-    for key in getattr(term, "mismatch_label_keys", ()):
-        if key in labels:
-            more.append({"key": key, "operator": "NotIn", "values": [labels[key]]})
-    return structured({**plain, "matchExpressions": more})
+    asked = [(key, "In") for key in term.match_label_keys]
+    asked += [(key, "NotIn") for key in getattr(term, "mismatch_label_keys", ())]
+    more = [
+        {"key": key, "operator": operator, "values": [labels[key]]}
+        for key, operator in asked
+        if key in labels
+    ]
+    return structured({**plain, "matchExpressions": [*plain.get("matchExpressions", ()), *more]})
 
 
 def _spread(pod: Pod, constraint: TopologySpreadConstraint) -> Spread:
