@@ -26,7 +26,10 @@ class Group:
     """A list of named components that is itself a component."""
 
     def __init__(
-        self, components: Sequence[tuple[str, Component]], *, stop_deadline_s: float = STOP_DEADLINE_S
+        self,
+        components: Sequence[tuple[str, Component]],
+        *,
+        stop_deadline_s: float = STOP_DEADLINE_S,
     ) -> None:
         self._components = components
         self._stop_deadline_s = stop_deadline_s
