@@ -1,0 +1,1 @@
+"""A whole cluster in one process, on virtual time: what tests import."""
