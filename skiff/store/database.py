@@ -56,6 +56,7 @@ class Database:
         """Open the file at `path`; create it if it is new and its directory exists. Raises Corrupt,
         Incompatible, Locked, Failed."""
         self.path = path
+        self._log = Path(f"{path}-wal")
         try:
             self._marker = Marker(path)
         except OSError as e:
@@ -64,6 +65,7 @@ class Database:
             if self._is_new():
                 _create(path)
             self._check_header()
+            self._check_log_is_there()
             with _translated(path):
                 self._connection = _connect(path)
         except OSError as e:
@@ -144,10 +146,9 @@ class Database:
     def _is_new(self) -> bool:
         if self.path.exists():
             return False
-        log = Path(f"{self.path}-wal")
-        if self._marker.state == NEW and not log.exists():
+        if self._marker.state == NEW and not self._log.exists():
             return True
-        witness = log if log.exists() else self._marker.path
+        witness = self._log if self._log.exists() else self._marker.path
         raise Corrupt(
             f"{self.path} is missing, though {witness} shows that it existed. {_ADVICE}; "
             f"or, to begin with an empty store and lose what it held, remove {witness} too"
@@ -180,11 +181,16 @@ class Database:
         if found != ["ok"]:
             raise self._corrupt("; ".join(map(str, found)))
 
+    def _check_log_is_there(self) -> None:
+        """Before SQLite makes an empty one."""
+        if self._marker.state == OPEN and (
+            not self._log.exists() or self._log.stat().st_size < wal.HEADER_BYTES
+        ):
+            raise self._corrupt(f"its log {self._log} is missing or cut off")
+
     def _check_log(self, valid_frames: int) -> None:
-        log = Path(f"{self.path}-wal")
-        if not log.exists() or log.stat().st_size < wal.HEADER_BYTES:
-            if self._marker.state == OPEN:
-                raise self._corrupt(f"its log {log} is missing or cut off")
+        log = self._log
+        if not log.exists():
             return
         fd = os.open(log, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -231,7 +237,7 @@ class _translated:  # noqa: N801 - reads as a word in `with`
         pass
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, apsw.CorruptError | apsw.NotADBError):
+        if isinstance(error, apsw.CorruptError | apsw.NotADBError | UnicodeDecodeError):
             raise Corrupt(f"{self._path} is damaged: {error}. {_ADVICE}") from error
         if isinstance(error, apsw.BusyError | apsw.LockedError):
             raise Locked(

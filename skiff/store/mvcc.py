@@ -152,12 +152,14 @@ class Mvcc:
         return (event for event in after if event.key.startswith(prefix)) if prefix else after
 
     def stage(self, key: str, value: bytes | None, expected: int | None, meta: Any) -> Staged:
-        """Check, number and stamp a write. Raises Conflict."""
+        """Check, number and stamp a write. Raises Conflict; ValueError if `key` is no Unicode."""
         staged = self._newest.get(key)
         current = staged.entry if staged is not None else self._live.get(key)
         found = current.revision if current is not None else 0
         if (expected is not None and expected != found) or (value is None and current is None):
             raise Conflict(key, expected, current)
+        if not key.isascii():
+            key.encode()  # half a surrogate pair would be the writer's death
         revision = self.newest + 1
         entry = None
         if value is not None:

@@ -173,7 +173,8 @@ class Store(Protocol):
         """Put `value` (None deletes) if the newest revision of `key` is `expected`. The future
         gives the write's revision once it is durable and visible; watchers have been told by then.
         Cancelling the future does not take the write back. Raises Conflict at once, also for the
-        delete of a key that does not exist, whatever was expected."""
+        delete of a key that does not exist, whatever was expected; ValueError if `key` cannot be
+        written as UTF-8."""
 
     def watch(self, prefix: str, since: int, sink: Sink) -> Watch:
         """Call `sink` with every event under `prefix` after revision `since`: first those of the

@@ -178,6 +178,15 @@ class StoreContract:
 
         run(body)
 
+    def test_keys_are_unicode(self, run):
+        async def body(store):
+            with pytest.raises(ValueError, match="surrogates not allowed"):
+                store.commit("/half\ud800", b"v")
+            await put(store, "/ü", "/\U0001f40b", "/a\0b", "")
+            assert [e.key for e in store.list("").entries] == ["", "/a\0b", "/ü", "/\U0001f40b"]
+
+        run(body)
+
     def test_concurrent_increments_lose_nothing(self, run):
         async def body(store):
             async def increment() -> None:
