@@ -41,7 +41,9 @@ def _load(layout: Layout, file: Path) -> int:
     if not file.exists():
         raise CommandError(f"{file}: no such file")
     if not tarfile.is_tarfile(file):
-        raise CommandError(f"{file} is no tar archive; give a docker or OCI archive (`docker save`)")
+        raise CommandError(
+            f"{file} is no tar archive; give a docker or OCI archive (`docker save`)"
+        )
     for name in _import(layout, file):
         sys.stdout.write(f"loaded {name}\n")
     return 0
@@ -76,7 +78,18 @@ def _build(layout: Layout, arguments: argparse.Namespace) -> int:
         "--runroot", str(layout.volatile / "build"),
         "--storage-driver", "vfs",
     ]  # fmt: skip
-    bud = [buildah, *storage, "bud", "--isolation", "chroot", "--layers", "-t", name, "-f", str(dockerfile)]
+    bud = [
+        buildah,
+        *storage,
+        "bud",
+        "--isolation",
+        "chroot",
+        "--layers",
+        "-t",
+        name,
+        "-f",
+        str(dockerfile),
+    ]
     for pair in arguments.build_arg:
         bud += ["--build-arg", pair]
     if arguments.target:
@@ -124,14 +137,28 @@ def _list(layout: Layout) -> int:
     for words in rows:
         if words[0].startswith("sha256:"):
             continue
-        out.append(f"{words[0]:<60} {words[2].removeprefix('sha256:')[:12]:<20} {' '.join(words[3:5])}")
+        out.append(
+            f"{words[0]:<60} {words[2].removeprefix('sha256:')[:12]:<20} {' '.join(words[3:5])}"
+        )
     sys.stdout.write("\n".join(out) + "\n")
     return 0
 
 
 def _ctr(layout: Layout, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = ["ctr", "--address", str(layout.containerd_socket), "--namespace", NAMESPACE, *arguments]
+    command = [
+        "ctr",
+        "--address",
+        str(layout.containerd_socket),
+        "--namespace",
+        NAMESPACE,
+        *arguments,
+    ]
     environment = {**os.environ, "PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin"}
     return subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, env=environment
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
     )

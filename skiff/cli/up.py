@@ -120,7 +120,7 @@ def _programs(layout: Layout, settings: Settings) -> list[Program]:
         programs.append(
             Program(
                 "containerd",
-                prepare_containerd(layout, settings),
+                prepare_containerd(layout),
                 layout.logs / "containerd.log",
                 ready_on_start=True,
                 before_stop=[*this, "clean", *state],
