@@ -131,15 +131,14 @@ class Mvcc:
             entries, remaining = self._index.range(low, high, limit)
             return Page(entries, revision or now, remaining > 0, remaining)
         # Whatever is undone, the first `limit` entries lie among the first `limit` + len(undone).
-        entries, remaining = self._index.range(low, high, limit and limit + len(undone))
+        entries, _ = self._index.range(low, high, limit and limit + len(undone))
         entries = [entry for entry in entries if entry.key not in undone]
         entries += [entry for entry in undone.values() if entry is not None]
         entries.sort(key=attrgetter("key"))
-        if limit and len(entries) > limit:
-            total = self._index.count(low, high)
-            total += sum((entry is not None) - (key in self._live) for key, entry in undone.items())
-            return Page(entries[:limit], revision, True, total - limit)
-        return Page(entries, revision, False, 0)
+        total = self._index.count(low, high)
+        total += sum((entry is not None) - (key in self._live) for key, entry in undone.items())
+        entries = entries[: limit or None]
+        return Page(entries, revision, len(entries) < total, total - len(entries))
 
     def events_after(self, revision: int, prefix: str) -> Iterator[Event]:
         """Visible events under `prefix` after `revision`, oldest first. Raises Compacted,

@@ -251,6 +251,15 @@ class StoreContract:
 
         run(body)
 
+    def test_a_page_of_the_past_is_cut_although_the_present_fills_it_less(self, run):
+        async def body(store):
+            past = await put(store, "/b", "/c")
+            await put(store, "/a")  # not there in the past, but before its first page
+            page = store.list("/", limit=1, revision=past)
+            assert (keys_of(page), page.more, page.remaining) == (["/b"], True, 1)
+
+        run(body)
+
     def test_list_refuses_the_future_and_the_forgotten(self, run):
         async def body(store):
             await put(store, "/a")

@@ -24,7 +24,7 @@ class MemoryModel(StoreModel):
 
 
 TestMemoryModel = MemoryModel.TestCase
-TestMemoryModel.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestMemoryModel.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
 
 
 def test_writes_become_visible_on_the_next_turn_in_no_time():
