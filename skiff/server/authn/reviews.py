@@ -12,7 +12,7 @@ from skiff.api.errors import ApiError, BadRequest, Cause, Conflict, Invalid, Not
 from skiff.api.resources import NODES, PODS, SECRETS, SERVICEACCOUNTS, Resource
 from skiff.server.authn.chain import AuthenticationChain
 from skiff.server.authn.tokens import Issuer
-from skiff.server.seams import Call, Connector, Objects
+from skiff.server.seams import Admission, Attributes, Call, Connector, Objects
 from skiff.server.virtual import answer, read_body, user_info
 
 GROUP = "authentication.k8s.io"
@@ -33,11 +33,13 @@ class AuthenticationReviews:
         chain: AuthenticationChain,
         issuer: Issuer | None,
         audiences: tuple[str, ...],
+        admission: Admission,
     ) -> None:
         self._objects = objects
         self._chain = chain
         self._issuer = issuer
         self._audiences = audiences
+        self._admission = admission
 
     def connectors(self) -> dict[tuple[str, str, str], Connector]:
         """By (group, plural, subresource)."""
@@ -74,7 +76,7 @@ class AuthenticationReviews:
             status["audiences"] = sorted(common)
         return answer(call, {**review, "status": status})
 
-    def token_request(self, call: Call) -> Response:
+    async def token_request(self, call: Call) -> Response:
         """A token for a service account."""
         if self._issuer is None:
             raise BadRequest("this server has no key to sign service account tokens with")
@@ -91,6 +93,11 @@ class AuthenticationReviews:
         if account is None:
             raise _missing(SERVICEACCOUNTS, name)
         spec = request.setdefault("spec", {})
+        attributes = Attributes("CREATE", call.user, SERVICEACCOUNTS, "token", namespace, name)
+        attributes.warnings = call.warnings
+        waiting = self._admission.admit(attributes, request, None)
+        if waiting is not None:
+            await waiting
         audiences = spec.get("audiences") or list(self._audiences)
         lifetime = spec.get("expirationSeconds", DEFAULT_LIFETIME_S)
         _check_lifetime(name, lifetime)

@@ -1,10 +1,10 @@
 """What is served, arranged for discovery: groups in order, their versions, their resources.
 
-The built-in table comes first; more resources (custom ones, aggregated ones) are added and taken
-out at run time, and `generation` counts those changes, so that documents can be kept until then.
+Resources (custom ones, aggregated ones) come and go at run time; `generation` counts those changes, so
+that documents can be kept until then.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from skiff.api.resources import TABLE, Resource
@@ -23,29 +23,23 @@ class Group:
 
 
 class Catalog:
-    """The resources that are served now."""
+    """The resources that are served now, as `source` lists them."""
 
-    def __init__(self, table: Sequence[Resource] = TABLE) -> None:
-        self._builtin = tuple(table)
-        self._extra: dict[str, tuple[Resource, ...]] = {}
+    def __init__(self, source: Callable[[], Iterable[Resource]] = lambda: TABLE) -> None:
+        self._source = source
+        self._resources: tuple[Resource, ...] | None = None
         self.generation = 0
 
-    def set_extra(self, owner: str, resources: Iterable[Resource]) -> None:
-        """Serve `resources` besides the built-in ones, in place of what `owner` had before."""
-        resources = tuple(resources)
-        if self._extra.get(owner, ()) == resources:
-            return
-        if resources:
-            self._extra[owner] = resources
-        else:
-            del self._extra[owner]
+    def changed(self) -> None:
+        """A resource came or went: ask the source again."""
+        self._resources = None
         self.generation += 1
 
-    def resources(self) -> Iterator[Resource]:
+    def resources(self) -> tuple[Resource, ...]:
         """Every resource."""
-        yield from self._builtin
-        for resources in self._extra.values():
-            yield from resources
+        if self._resources is None:
+            self._resources = tuple(self._source())
+        return self._resources
 
     def groups(self) -> list[Group]:
         """Every group, the core group first."""

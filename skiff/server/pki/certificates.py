@@ -84,7 +84,7 @@ def make_certificate(
         raise TypeError("the CA's key is not an elliptic curve key")
     key = ec.generate_private_key(ec.SECP256R1())
     lifetime_s = min(lifetime_s, issuer.not_valid_after_utc.timestamp() - now)
-    purpose = ExtendedKeyUsageOID.SERVER_AUTH if sans else x509.ExtendedKeyUsageOID.CLIENT_AUTH
+    purpose = ExtendedKeyUsageOID.SERVER_AUTH if sans else ExtendedKeyUsageOID.CLIENT_AUTH
     subject = _name(common_name, organizations)
     builder = (
         _builder(subject, issuer.subject, key.public_key(), now, lifetime_s)
