@@ -1,0 +1,146 @@
+"""By which fields two objects differ: the set that is changed or new, and the set that is gone.
+
+Equal parts are passed over whole (one comparison in C), so the cost follows the size of the change.
+"""
+
+from typing import Any
+
+from skiff.api.fields.extract import SERVER_METADATA, TYPE_META, added, field_below
+from skiff.api.fields.sets import LEAF as MEMBER
+from skiff.api.fields.sets import FieldSet, in_order
+from skiff.api.fields.types import ANY, KEYED, LEAF, MAP, SET, Type
+
+Difference = tuple[FieldSet, FieldSet]
+"""(what is changed or added, what is removed)"""
+
+
+def compare(t: Type, old: dict[str, Any], new: dict[str, Any], ignored: FieldSet) -> Difference:
+    """The difference of two whole objects, without what the server owns or the caller ignores."""
+    changed: FieldSet = {}
+    removed: FieldSet = {}
+    t.fields  # noqa: B018 expands the type: `always` is known from here on
+    for name in sorted(old.keys() | new.keys()):
+        if name in TYPE_META or "f:" + name in ignored:
+            continue
+        if name == "metadata":
+            inner = _fields(
+                t.child(name), old.get(name) or {}, new.get(name) or {}, SERVER_METADATA
+            )
+            _collect("f:metadata", inner, changed, removed)
+        else:
+            _field(t, name, old, new, changed, removed)
+    return changed, removed
+
+
+def _fields(
+    t: Type, old: dict[str, Any], new: dict[str, Any], passed_over: frozenset[str] = frozenset()
+) -> Difference:
+    changed: FieldSet = {}
+    removed: FieldSet = {}
+    t.fields  # noqa: B018 as above
+    for name in new:
+        if name not in passed_over:
+            _field(t, name, old, new, changed, removed)
+    for name in old:
+        if name not in new and name not in passed_over:
+            _field(t, name, old, new, changed, removed)
+    return in_order(changed), in_order(removed)
+
+
+def _field(
+    t: Type,
+    name: str,
+    old: dict[str, Any],
+    new: dict[str, Any],
+    changed: FieldSet,
+    removed: FieldSet,
+) -> None:
+    element = "f:" + name
+    if name not in new:
+        node = field_below(t, name, old[name])
+        if node is not None:
+            removed[element] = node
+    elif name not in old:
+        node = field_below(t, name, new[name])
+        if node is not None:
+            changed[element] = node
+    else:
+        left, right = old[name], new[name]
+        if left is right or left == right:
+            return
+        inner = _values(t.child(name), left, right)
+        if inner is None:
+            changed[element] = MEMBER
+        else:
+            _collect(element, inner, changed, removed)
+
+
+def _values(t: Type, old: Any, new: Any) -> Difference | None:
+    """The difference below two unequal values; None where the value changed as a whole."""
+    kind = t.kind
+    if kind == LEAF:
+        return None
+    if kind in (MAP, ANY):
+        if old is None:
+            old = {}
+        if new is None:
+            new = {}
+        if old.__class__ is dict and new.__class__ is dict and (old or new):
+            return _fields(t, old, new)
+    if kind in (KEYED, SET):
+        if old is None:
+            old = []
+        if new is None:
+            new = []
+        if old.__class__ is list and new.__class__ is list and (old or new):
+            return _items(t, old, new)
+    return None
+
+
+def _items(t: Type, old: list[Any], new: list[Any]) -> Difference:
+    changed: FieldSet = {}
+    removed: FieldSet = {}
+    items = t.items
+    left, right = _by_element(t, old), _by_element(t, new)
+    for element, after in right.items():
+        before = left.get(element, _NOTHING)
+        if len(before) > 1 and len(after) > 1:
+            if before != after:
+                changed[element] = MEMBER
+        elif len(after) > 1:
+            # Items that have become ambiguous are owned as one.
+            changed[element] = MEMBER
+            if before:
+                removed[element] = added(items, before[0])
+        elif len(before) > 1:
+            changed[element] = added(items, after[0])
+            removed[element] = MEMBER
+        elif not before:
+            changed[element] = added(items, after[0])
+        elif before[0] != after[0]:
+            inner = _values(items, before[0], after[0])
+            if inner is None:
+                changed[element] = MEMBER
+            else:
+                _collect(element, inner, changed, removed)
+    for element, before in left.items():
+        if element not in right:
+            removed[element] = MEMBER if len(before) > 1 else added(items, before[0])
+    return in_order(changed), in_order(removed)
+
+
+_NOTHING: list[Any] = []
+
+
+def _by_element(t: Type, values: list[Any]) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {}
+    for item in values:
+        found.setdefault(t.item_element(item), []).append(item)
+    return found
+
+
+def _collect(element: str, inner: Difference, changed: FieldSet, removed: FieldSet) -> None:
+    if inner[0]:
+        changed[element] = inner[0]
+    if inner[1]:
+        removed[element] = inner[1]
