@@ -5,11 +5,11 @@ RFC 1123, RFC 1035. The messages are Kubernetes' own, as clients show them.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Final
 
-Names = Callable[[str], list[str]]
+Names = Callable[[str], Sequence[str]]
 
 LABEL_MAX: Final = 63
 SUBDOMAIN_MAX: Final = 253
@@ -103,7 +103,7 @@ _HEADER_MESSAGE = regex_message(
 
 
 @lru_cache(4096)
-def _dns1123_label(value: str) -> tuple[str, ...]:
+def dns1123_label(value: str) -> tuple[str, ...]:
     out = []
     if len(value) > LABEL_MAX:
         out.append(max_length(LABEL_MAX))
@@ -113,22 +113,14 @@ def _dns1123_label(value: str) -> tuple[str, ...]:
     return tuple(out)
 
 
-def dns1123_label(value: str) -> list[str]:
-    return list(_dns1123_label(value))
-
-
 @lru_cache(4096)
-def _dns1123_subdomain(value: str) -> tuple[str, ...]:
+def dns1123_subdomain(value: str) -> tuple[str, ...]:
     out = []
     if len(value) > SUBDOMAIN_MAX:
         out.append(max_length(SUBDOMAIN_MAX))
     if not _subdomain(value):
         out.append(_SUBDOMAIN_MESSAGE)
     return tuple(out)
-
-
-def dns1123_subdomain(value: str) -> list[str]:
-    return list(_dns1123_subdomain(value))
 
 
 def dns1035_label(value: str) -> list[str]:
@@ -150,7 +142,8 @@ def wildcard_subdomain(value: str) -> list[str]:
 
 
 @lru_cache(8192)
-def _qualified_name(value: str) -> tuple[str, ...]:
+def qualified_name(value: str) -> tuple[str, ...]:
+    """A label or annotation key, a finalizer, a resource name: `example.com/name` or `name`."""
     out: list[str] = []
     prefix, slash, name = value.rpartition("/")
     if slash:
@@ -162,7 +155,7 @@ def _qualified_name(value: str) -> tuple[str, ...]:
         if not prefix:
             out.append("prefix part must be non-empty")
         else:
-            out += ["prefix part " + m for m in _dns1123_subdomain(prefix)]
+            out += ["prefix part " + m for m in dns1123_subdomain(prefix)]
     if not name:
         out.append("name part must be non-empty")
     elif len(name) > LABEL_MAX:
@@ -172,23 +165,14 @@ def _qualified_name(value: str) -> tuple[str, ...]:
     return tuple(out)
 
 
-def qualified_name(value: str) -> list[str]:
-    """A label or annotation key, a finalizer, a resource name: `example.com/name` or `name`."""
-    return list(_qualified_name(value))
-
-
 @lru_cache(8192)
-def _label_value_messages(value: str) -> tuple[str, ...]:
+def label_value(value: str) -> tuple[str, ...]:
     out = []
     if len(value) > LABEL_MAX:
         out.append(max_length(LABEL_MAX))
     if not _label_value(value):
         out.append(_LABEL_VALUE_MESSAGE)
     return tuple(out)
-
-
-def label_value(value: str) -> list[str]:
-    return list(_label_value_messages(value))
 
 
 def path_segment(value: str) -> list[str]:
@@ -263,7 +247,7 @@ PERCENT_MESSAGE: Final = regex_message(
 
 def cron_job_name(value: str) -> list[str]:
     """A CronJob's name leaves 11 characters for its jobs' suffix."""
-    out = dns1123_subdomain(value)
+    out = list(dns1123_subdomain(value))
     if len(value) > LABEL_MAX - 11:
         out.append(max_length(LABEL_MAX - 11))
     return out

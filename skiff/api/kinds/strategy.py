@@ -8,6 +8,7 @@ Order on create: `default`, `prepare_create`, (the server fills metadata and all
 Order on update: `default`, `prepare_update`, (the server fills metadata), `validate` and `validate_update`.
 """
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
 from skiff.api.errors import BadRequest
@@ -39,7 +40,7 @@ class Strategy:
         self.has_status = "status" in resource.subresources
 
     @staticmethod
-    def name_rule(name: str) -> list[str]:
+    def name_rule(name: str, /) -> Sequence[str]:
         """Why a name is not allowed for this kind. (A class may set another function of `names`.)"""
         return names.dns1123_subdomain(name)
 
@@ -101,6 +102,15 @@ class Strategy:
             obj["metadata"], self.name_rule, self.resource.namespaced
         )
         return errors + self.validate_body(obj)
+
+    def validate_create(self, obj: Object) -> FieldErrors:
+        """All faults of an object that is to be created."""
+        return self.validate(obj) + self.validate_new(obj)
+
+    def validate_new(self, obj: Object) -> FieldErrors:
+        """The faults that only a new object can have."""
+        del obj
+        return []
 
     def validate_body(self, obj: Object) -> FieldErrors:
         """The faults beyond metadata."""

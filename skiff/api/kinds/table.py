@@ -11,7 +11,16 @@ from skiff.api.kinds.strategy import Strategy
 from skiff.api.resources import Resource
 
 # (group, kind) → "module:class" under skiff.api.kinds.
-TABLE: Final[dict[tuple[str, str], str]] = {}
+TABLE: Final[dict[tuple[str, str], str]] = {
+    ("", "Pod"): "pods:PodStrategy",
+    ("", "PodTemplate"): "pods:PodTemplateStrategy",
+    ("", "ReplicationController"): "replicas:ReplicationControllerStrategy",
+    ("apps", "ControllerRevision"): "revisions:ControllerRevisionStrategy",
+    ("apps", "DaemonSet"): "daemon_sets:DaemonSetStrategy",
+    ("apps", "Deployment"): "deployments:DeploymentStrategy",
+    ("apps", "ReplicaSet"): "replicas:ReplicaSetStrategy",
+    ("apps", "StatefulSet"): "stateful_sets:StatefulSetStrategy",
+}
 
 _made: dict[tuple[str, str, str], Strategy] = {}
 

@@ -25,7 +25,10 @@ _RFC3339 = re.compile(
 )
 _LAYOUT = "2006-01-02T15:04:05Z07:00"
 _MICRO_LAYOUT = "2006-01-02T15:04:05.000000Z07:00"
-_PLAIN = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
+# What is canonical already, days of 29 and more (which depend on the month) left to the parser.
+_PLAIN = re.compile(
+    r"\d{4}-(?:0[1-9]|1[012])-(?:0[1-9]|1\d|2[0-8])T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\dZ", re.ASCII
+)
 _PARTS = (
     (r"\d{4}", "2006"), ("-", "-"), (r"\d\d", "01"), ("-", "-"), (r"\d\d", "02"), ("T", "T"),
     (r"\d\d", "15"), (":", ":"), (r"\d\d", "04"), (":", ":"), (r"\d\d(?:[.,]\d+)?", "05"),
@@ -69,14 +72,8 @@ def time_text(value: Any) -> str:
     """A Time's canonical text. Raises LeafError."""
     if type(value) is not str:
         raise LeafError(_no_text(value))
-    if (
-        _PLAIN.fullmatch(value)
-        and value[5:7] <= "12"
-        and value[8:10] <= "28"
-        and value[11:13] < "24"
-    ):
-        if value[14:16] < "60" and value[17:19] < "60" and value[5:7] > "00" and value[8:10] > "00":
-            return value
+    if _PLAIN.fullmatch(value):
+        return value
     return _parse(value, _LAYOUT).strftime("%Y-%m-%dT%H:%M:%SZ").rjust(20, "0")
 
 
