@@ -6,7 +6,7 @@ presenters, so that every client with the same wish shares the work.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 
@@ -15,25 +15,17 @@ from skiff.server.negotiate import Shape
 Convert = Callable[[dict[str, Any]], dict[str, Any]]
 
 
-class Presenter(Protocol):
+class Presenter:
     """One representation. `key` tells representations apart (it is hashable)."""
 
-    key: object
+    key: object = "stored"
 
     def object(self, value: bytes) -> bytes:
-        """One object, as a get or a watch event shows it."""
-
-
-class AsStored:
-    """The stored bytes are the answer."""
-
-    key = "stored"
-
-    def object(self, value: bytes) -> bytes:
+        """One object, as a get or a watch event shows it. This one: as it is stored."""
         return value
 
 
-class Converted:
+class Converted(Presenter):
     """Another served version of the same objects."""
 
     def __init__(self, api_version: str, convert: Convert) -> None:
@@ -44,7 +36,7 @@ class Converted:
         return orjson.dumps(self._convert(orjson.loads(value)))
 
 
-class Partial:
+class Partial(Presenter):
     """PartialObjectMetadata: apiVersion, kind and metadata alone."""
 
     def __init__(self, shape: Shape) -> None:
@@ -64,4 +56,4 @@ def partial(obj: Mapping[str, Any], api_version: str) -> dict[str, Any]:
     }
 
 
-STORED = AsStored()
+STORED = Presenter()

@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterable, Sequence
 
 import orjson
 
-from skiff.aio.clock import Clock
 from skiff.aio.entropy import Entropy
 from skiff.aio.http.message import Stream, Writer
 from skiff.api.errors import ApiError, Expired
@@ -272,10 +271,9 @@ class Feed:
 class Watches:
     """Every watch on one server."""
 
-    def __init__(self, store: Store, cache: Cache, clock: Clock, entropy: Entropy) -> None:
+    def __init__(self, store: Store, cache: Cache, entropy: Entropy) -> None:
         self._store = store
         self._cache = cache
-        self._clock = clock
         self._entropy = entropy
         self._lister = Lister(store)
         self._feeds: dict[Index, Feed] = {}

@@ -1,0 +1,71 @@
+"""Hooks of single kinds that need few words. Services have a file of their own."""
+
+from typing import TYPE_CHECKING, ClassVar
+
+from skiff.server.hooks.base import Hooks, Object
+
+if TYPE_CHECKING:
+    from skiff.server.options import DeleteOptions
+
+
+class ReturnedHooks(Hooks):
+    """A delete answers with the object."""
+
+    returns_deleted: ClassVar[bool] = True
+
+
+class EventHooks(Hooks):
+    """Events own nothing."""
+
+    collects_garbage: ClassVar[bool] = False
+
+
+class ReplicationControllerHooks(Hooks):
+    """v1 ReplicationControllers leave their pods alive unless told otherwise."""
+
+    orphans_by_default: ClassVar[bool] = True
+
+
+class BatchJobHooks(Hooks):
+    """batch/v1 Jobs leave their pods alive unless told otherwise."""
+
+    orphans_by_default: ClassVar[bool] = True
+
+
+class PodHooks(ReturnedHooks):
+    """Pods end gracefully: they are told, and are gone when their node says so.
+
+    Source: https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination
+    """
+
+    def grace_s(self, obj: Object, options: "DeleteOptions") -> int | None:
+        spec = obj.get("spec", {})
+        period = options.grace_s
+        if period is None:
+            period = spec.get("terminationGracePeriodSeconds") or 0
+        # There is nobody to wait for: not scheduled, or ended already.
+        ended = obj.get("status", {}).get("phase") in ("Failed", "Succeeded")
+        if not spec.get("nodeName") or ended:
+            return 0
+        return period if period >= 0 else 1
+
+
+class NamespaceHooks(Hooks):
+    """A namespace is marked first; it goes when its finalizers are gone (namespace controller).
+
+    Source: https://kubernetes.io/docs/concepts/overview/working-with-objects/namespaces/
+    """
+
+    def delete_first(self, obj: Object, now: str) -> bool:
+        meta = obj["metadata"]
+        if meta.get("deletionTimestamp"):
+            return bool(obj.get("spec", {}).get("finalizers"))
+        meta["deletionTimestamp"] = now
+        obj.setdefault("status", {})["phase"] = "Terminating"
+        return True
+
+    def gone_on_update(self, new: Object, old: Object) -> bool:
+        del old
+        meta = new["metadata"]
+        held = meta.get("finalizers") or new.get("spec", {}).get("finalizers")
+        return bool(meta.get("deletionTimestamp")) and not held

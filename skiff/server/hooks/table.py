@@ -1,0 +1,36 @@
+"""The table of hooks: one row a kind (by storage) whose writes mean more than storing it."""
+
+from typing import Final
+
+from skiff.server.hooks.base import Hooks
+from skiff.server.hooks.kinds import (
+    BatchJobHooks,
+    EventHooks,
+    NamespaceHooks,
+    PodHooks,
+    ReplicationControllerHooks,
+    ReturnedHooks,
+)
+from skiff.server.hooks.services import ServiceHooks
+
+_PLAIN: Final = Hooks()
+_RETURNED: Final = ReturnedHooks()
+
+TABLE: Final[dict[tuple[str, str], Hooks]] = {
+    ("", "events"): EventHooks(),  # nothing depends on an event
+    ("", "namespaces"): NamespaceHooks(),  # deleted in two steps
+    ("", "persistentvolumeclaims"): _RETURNED,
+    ("", "persistentvolumes"): _RETURNED,
+    ("", "pods"): PodHooks(),  # end gracefully
+    ("", "podtemplates"): _RETURNED,
+    ("", "replicationcontrollers"): ReplicationControllerHooks(),  # orphan by default
+    ("", "resourcequotas"): _RETURNED,
+    ("", "serviceaccounts"): _RETURNED,
+    ("", "services"): ServiceHooks(),  # cluster IPs and node ports
+    ("batch", "jobs"): BatchJobHooks(),  # orphan by default
+}
+
+
+def hooks_for(storage: tuple[str, str]) -> Hooks:
+    """The hooks of a stored resource."""
+    return TABLE.get(storage, _PLAIN)

@@ -1,0 +1,47 @@
+"""Who manages which field: the server's side of server-side apply's bookkeeping.
+
+Thin: the field sets and their merging are pure code in `api/fields`. Here is when they are applied
+and under whose name.
+
+Source: https://kubernetes.io/docs/reference/using-api/server-side-apply/#managers
+"""
+
+from typing import Any
+
+from skiff.api.fields import managed
+from skiff.server.served import Served
+
+Object = dict[str, Any]
+MANAGER_MAX_BYTES = 128
+
+
+def manager_of(option: str, user_agent: str) -> str:
+    """The manager of a call: as asked for, else the program's name in the User-Agent header."""
+    if option:
+        return option
+    name = user_agent.partition("/")[0]
+    text = "".join(c for c in name if c.isprintable())
+    return text.encode()[:MANAGER_MAX_BYTES].decode("utf-8", "ignore") or "unknown"
+
+
+class ManagedFields:
+    """Keeps metadata.managedFields."""
+
+    def created(self, served: Served, obj: Object, manager: str, now: str) -> None:
+        """`manager` sent a new object (changed in place)."""
+        managed.on_create(obj, manager, served.resource.api_version, now, served.schema)
+
+    def updated(
+        self, served: Served, old: Object, new: Object, manager: str, subresource: str, now: str
+    ) -> None:
+        """`manager` wrote `new` (changed in place) over `old`."""
+        managed.on_update(
+            old,
+            new,
+            manager,
+            served.resource.api_version,
+            now,
+            served.schema,
+            subresource,
+            versions=served.versions,
+        )

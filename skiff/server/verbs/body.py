@@ -1,0 +1,98 @@
+"""From a request's body to an object of the served kind: decoded, checked, pruned, defaulted."""
+
+from typing import Any, Literal, cast
+
+from skiff.api.errors import BadRequest
+from skiff.api.schema import decode as decode_schema
+from skiff.server import negotiate
+from skiff.server.options import WriteOptions
+from skiff.server.seams import Call
+from skiff.server.served import Served
+
+Object = dict[str, Any]
+Validation = Literal["Ignore", "Warn", "Strict"]
+
+
+def read_object(call: Call, served: Served, options: WriteOptions) -> Object:
+    """The object in the body, with defaults. Raises BadRequest, UnsupportedMediaType."""
+    request = call.request
+    content_type = request.headers.get("content-type", "")
+    kind = served.resource.kind
+    obj = negotiate.decode_body(content_type, request.body, kind)
+    raw = negotiate.to_json(content_type, request.body)
+    return accept_object(call, served, obj, options.validation, raw)
+
+
+def accept_object(call: Call, served: Served, obj: Object, validation: str, raw: bytes) -> Object:
+    """Check what a client sent (or what its patch made) against the schema, and default it."""
+    _check_kind(served, obj)
+    warnings = decode_schema(served.resource, obj, cast(Validation, validation or "Warn"), raw)
+    if warnings:
+        call.warnings.extend(warnings)
+    metadata = obj.get("metadata")
+    if metadata is None:
+        obj["metadata"] = {}
+    served.strategy.default(obj)
+    return obj
+
+
+def _check_kind(served: Served, obj: Object) -> None:
+    """The body's apiVersion and kind must be those of the URL; they may be left out."""
+    resource = served.resource
+    expected = resource.api_version
+    found = obj.get("apiVersion") or expected
+    kind = obj.get("kind") or resource.kind
+    if found != expected:
+        if not isinstance(found, str) or found.count("/") > 1:
+            raise BadRequest(f"unexpected GroupVersion string: {found}")
+        if kind == resource.kind:
+            raise BadRequest(
+                f"the API version in the data ({found}) does not match the expected API version"
+                f" ({expected})"
+            )
+    if found != expected or kind != resource.kind:
+        version = str(found).rpartition("/")[2]
+        raise BadRequest(
+            f'{kind} in version "{version}" cannot be handled as a {resource.kind}: converting '
+            f"({version}.{kind}) to ({resource.version}.{resource.kind}): unknown conversion"
+        )
+    obj["apiVersion"] = expected
+    obj["kind"] = resource.kind
+
+
+def check_namespace(call: Call, served: Served, metadata: Object) -> None:
+    """The body's namespace must be the URL's; it may be left out. Filled in."""
+    namespace = call.info.namespace
+    if not served.namespaced:
+        return
+    found = metadata.get("namespace")
+    if not found:
+        metadata["namespace"] = namespace
+    elif found != namespace:
+        raise BadRequest(
+            "the namespace of the provided object does not match the namespace sent on the request"
+        )
+
+
+def dedup_owners(call: Call, metadata: Object) -> None:
+    """Owner references that repeat a UID are dropped, with a warning."""
+    owners = metadata.get("ownerReferences")
+    if not owners or len(owners) < 2:
+        return
+    seen: dict[str, Object] = {}
+    repeated: list[str] = []
+    for owner in owners:
+        uid = owner.get("uid", "")
+        if uid in seen:
+            if owner != seen[uid]:
+                continue
+            repeated.append(uid)
+        else:
+            seen[uid] = owner
+    if repeated:
+        metadata["ownerReferences"] = list(seen.values())
+        call.warnings.append(
+            ".metadata.ownerReferences contains duplicate entries; API server dedups owner "
+            "references in 1.20+, and may reject such requests as early as 1.24; please fix your "
+            f"requests; duplicate UID(s) observed: {', '.join(repeated)}"
+        )

@@ -1,0 +1,215 @@
+"""patch: JSON patch, merge patch, strategic merge patch, server-side apply.
+
+A patch is computed on the newest object and started again on a newer one if, while admission was
+asked, another write came first.
+
+Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#patch-and-apply
+"""
+
+from typing import Any
+
+import orjson
+
+from skiff.aio.http.message import Response
+from skiff.api.errors import BadRequest, Cause, UnsupportedMediaType
+from skiff.api.patch import json_patch, merge_patch, strategic_patch
+from skiff.server import negotiate
+from skiff.server.engine import Engine
+from skiff.server.options import WriteOptions, invalid_options, write_options
+from skiff.server.seams import Call
+from skiff.server.served import Served
+from skiff.server.verbs.answer import answer
+from skiff.server.verbs.body import accept_object, dedup_owners
+from skiff.server.verbs.create import create_object, wipe_system_fields
+from skiff.server.verbs.update import (
+    RETRIES,
+    Target,
+    check_names,
+    check_uid,
+    store_update,
+    target_of,
+)
+from skiff.store.protocol import Conflict, Entry
+
+Object = dict[str, Any]
+
+JSON_PATCH = "application/json-patch+json"
+MERGE = "application/merge-patch+json"
+STRATEGIC = "application/strategic-merge-patch+json"
+APPLY = "application/apply-patch+yaml"
+_TYPES = (JSON_PATCH, MERGE, STRATEGIC, APPLY)
+
+
+async def patch(engine: Engine, call: Call, served: Served) -> Response:
+    """PATCH of an object or of one of its subresources that has the object's own kind."""
+    media = patch_type(call)
+    options = write_options(call.info, "PatchOptions")
+    check_patch_options(options, media)
+    target = target_of(call, served, options, "PatchOptions")
+    for _ in range(RETRIES):
+        entry = engine.latest(served, target.namespace, target.name)
+        if entry is None and media != APPLY:
+            raise served.not_found(target.name)
+        try:
+            if media == APPLY:
+                value, status = await _apply(engine, target, entry)
+            else:
+                assert entry is not None
+                value, status = await _patch(engine, target, entry, media), 200
+        except Conflict:
+            continue
+        return answer(engine, call, served, value, status)
+    raise served.conflict(target.name)
+
+
+def patch_type(call: Call) -> str:
+    """The kind of patch in the body. Raises UnsupportedMediaType."""
+    media = negotiate.media_type(call.request.headers.get("content-type", ""))
+    if media not in _TYPES:
+        raise UnsupportedMediaType(
+            "the body of the request was in an unknown format - accepted media types include: "
+            + ", ".join(_TYPES)
+        )
+    return media
+
+
+def check_patch_options(options: WriteOptions, media: str) -> None:
+    """Apply needs a manager; only apply can be forced. Raises Invalid."""
+    if media == APPLY and not options.manager:
+        text = "Required value: is required for apply patch"
+        raise invalid_options("PatchOptions", [Cause("FieldValueRequired", text, "fieldManager")])
+    if media != APPLY and options.force is not None:
+        text = "Forbidden: may not be specified for non-apply patch"
+        raise invalid_options("PatchOptions", [Cause("FieldValueForbidden", text, "force")])
+
+
+def read_patch(call: Call, media: str) -> Any:
+    """The decoded patch. Raises BadRequest."""
+    body = call.request.body
+    if media == APPLY:
+        return negotiate.load_yaml(body, "object") if body[:1] != b"{" else _json(body)
+    return _json(body)
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as e:
+        raise BadRequest(f"error decoding patch: {e.msg}") from None
+
+
+def compute(served: Served, current: Object, media: str, body: Any) -> Object:
+    """`current` with a decoded patch applied; `current` is left alone. Raises ApiError."""
+    if media == JSON_PATCH:
+        return json_patch(current, body)
+    if media == MERGE:
+        return merge_patch(current, body)
+    try:
+        schema = served.schema
+    except KeyError:
+        raise UnsupportedMediaType(
+            "the body of the request was in an unknown format - accepted media types include: "
+            f"{JSON_PATCH}, {MERGE}, {APPLY}"
+        ) from None
+    return strategic_patch(current, body, schema)
+
+
+async def _patch(engine: Engine, target: Target, entry: Entry, media: str) -> bytes:
+    served, call = target.served, target.call
+    old: Object = orjson.loads(entry.value)
+    if served.from_storage is not None:
+        old = served.from_storage(old)
+    body = read_patch(call, media)
+    new = compute(served, old, media, body)
+    accept_object(call, served, new, target.options.validation, b"")
+    metadata = new["metadata"]
+    check_names(target, metadata)
+    check_uid(served, target.name, metadata, old)
+    wanted = metadata.get("resourceVersion", "")
+    if wanted and wanted not in ("0", old["metadata"]["resourceVersion"]):
+        raise served.conflict(target.name)
+    dedup_owners(call, metadata)
+    engine.managed.updated(served, old, new, target.manager(), target.subresource, engine.now())
+    return await store_update(engine, target, entry, old, new)
+
+
+async def _apply(engine: Engine, target: Target, entry: Entry | None) -> tuple[bytes, int]:
+    """Server-side apply: creates where there is nothing yet."""
+    served, call = target.served, target.call
+    config = read_patch(call, APPLY)
+    if not isinstance(config, dict):
+        raise BadRequest("error decoding YAML: the body is no object")
+    _check_config(target, config)
+    if entry is None and target.subresource:
+        raise served.not_found(target.name)
+    live: Object | None = None
+    if entry is not None:
+        live = orjson.loads(entry.value)
+        if served.from_storage is not None:
+            assert live is not None
+            live = served.from_storage(live)
+        _check_apply_preconditions(target, config, live)
+    elif config.get("metadata", {}).get("uid"):
+        raise served.conflict(
+            target.name,
+            f"uid mismatch: the provided object specified uid {config['metadata']['uid']}, "
+            "and no existing object was found",
+        )
+    new = engine.managed.apply(
+        served,
+        live,
+        config,
+        target.options.manager,
+        target.subresource,
+        engine.now(),
+        force=bool(target.options.force),
+    )
+    accept_object(call, served, new, target.options.validation, b"")
+    if entry is None:
+        wipe_system_fields(new["metadata"])
+        new["metadata"].pop("resourceVersion", None)
+        _check_namespace(target, new["metadata"])
+        return await create_object(engine, call, served, new, target.options), 201
+    assert live is not None
+    check_names(target, new["metadata"])
+    return await store_update(engine, target, entry, live, new), 200
+
+
+def _check_namespace(target: Target, metadata: Object) -> None:
+    if target.served.namespaced:
+        metadata["namespace"] = target.namespace
+    metadata["name"] = target.name
+
+
+def _check_config(target: Target, config: Object) -> None:
+    """What an applied configuration must and must not hold. Raises BadRequest."""
+    if not config.get("apiVersion") or not config.get("kind"):
+        missing = "apiVersion" if not config.get("apiVersion") else "kind"
+        raise BadRequest(f"error decoding YAML: Object '{missing}' is missing")
+    metadata = config.setdefault("metadata", {})
+    if not isinstance(metadata, dict):
+        raise BadRequest("error decoding YAML: metadata is no object")
+    if metadata.get("managedFields"):
+        raise BadRequest("metadata.managedFields must be nil")
+    name = metadata.get("name")
+    if name and name != target.name:
+        raise BadRequest(
+            f"the name of the object ({name}) does not match the name on the URL ({target.name})"
+        )
+    metadata["name"] = target.name
+    if target.served.namespaced:
+        namespace = metadata.get("namespace")
+        if namespace and namespace != target.namespace:
+            raise BadRequest(
+                f"the namespace of the object ({namespace}) does not match the namespace on the "
+                f"request ({target.namespace})"
+            )
+        metadata["namespace"] = target.namespace
+
+
+def _check_apply_preconditions(target: Target, config: Object, live: Object) -> None:
+    metadata, found = config["metadata"], live["metadata"]
+    check_uid(target.served, target.name, metadata, live)
+    wanted = metadata.get("resourceVersion")
+    if wanted and wanted != found["resourceVersion"]:
+        raise target.served.conflict(target.name)
