@@ -210,9 +210,10 @@ class Client:
                 for event in batch:
                     yield event
 
-    async def raw_get(self, path_and_query: str) -> ClientResponse:
+    async def raw_get(self, path_and_query: str, accept: str = "") -> ClientResponse:
         """Any path: discovery, health, logs."""
-        return await self._call("GET", path_and_query, b"", self._read_headers)
+        headers = self._read_headers | {"accept": accept} if accept else self._read_headers
+        return await self._call("GET", path_and_query, b"", headers)
 
     # Writes
 

@@ -183,6 +183,13 @@ class InformerFactory:
                 self._start(key, informer)
         return cast("Informer[V]", informer)
 
+    def existing(self, resource: Resource) -> "Informer[Any] | None":
+        """An unselective informer of `resource` that somebody asked for, whatever its view."""
+        for (_, of, selection), informer in self._informers.items():
+            if of == resource and selection == Selection():
+                return informer
+        return None
+
     def drop(self, view: type[V], resource: Resource) -> None:
         """Stop and forget the unselective informer of a resource that is no longer served."""
         key = (view, resource, Selection())

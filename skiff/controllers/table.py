@@ -1,0 +1,42 @@
+"""Every controller, in the order in which they are made and started.
+
+To add one is to write its file and add a row. Controllers share informers and nothing else, so the
+order carries only what is said beside it. Names are kube-controller-manager's.
+"""
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from skiff.aio.run import Component
+from skiff.controllers.context import Context
+from skiff.controllers.deployment.run import DeploymentReconciler
+from skiff.controllers.endpoints import EndpointsReconciler
+from skiff.controllers.endpointslice.mirror import MirrorReconciler
+from skiff.controllers.endpointslice.run import EndpointSliceReconciler
+from skiff.controllers.replicaset import (
+    REPLICA_SET,
+    REPLICATION_CONTROLLER,
+    ReplicaReconciler,
+)
+from skiff.controllers.rootca import RootCaReconciler
+from skiff.controllers.serviceaccount import ServiceAccountReconciler
+
+
+class Row(NamedTuple):
+    """A controller's name and how it is made."""
+
+    name: str
+    make: Callable[[Context], Component]
+
+
+CONTROLLERS: Final[tuple[Row, ...]] = (
+    # Pods are admitted only where the namespace has these two: first.
+    Row("serviceaccount-controller", ServiceAccountReconciler),
+    Row("root-ca-certificate-publisher-controller", RootCaReconciler),
+    Row("replicaset-controller", lambda c: ReplicaReconciler(c, REPLICA_SET)),
+    Row("replicationcontroller-controller", lambda c: ReplicaReconciler(c, REPLICATION_CONTROLLER)),
+    Row("deployment-controller", DeploymentReconciler),
+    Row("endpoints-controller", EndpointsReconciler),
+    Row("endpointslice-controller", EndpointSliceReconciler),
+    Row("endpointslice-mirroring-controller", MirrorReconciler),
+)
