@@ -1,0 +1,1 @@
+"""Measurements beside the figures to beat. `python -m bench` (or `make bench`); see `--help`."""
