@@ -68,13 +68,13 @@ def account(objects: FakeObjects) -> dict:
 
 @pytest.fixture
 def issuer(key, clock) -> Issuer:
-    return Issuer(jwt.Signer(key), clock, DEFAULT_ISSUER, [AUDIENCE], Entropy(1).uid)
+    return Issuer(jwt.Signer(lambda: key), clock, DEFAULT_ISSUER, [AUDIENCE], Entropy(1).uid)
 
 
 @pytest.fixture
 def tokens(objects, key, clock) -> ServiceAccountTokens:
     return ServiceAccountTokens(
-        objects, clock, key_pems=[key], issuers=[DEFAULT_ISSUER], audiences=[AUDIENCE]
+        objects, clock, key_pems=lambda: [key], issuers=[DEFAULT_ISSUER], audiences=[AUDIENCE]
     )
 
 
@@ -179,7 +179,7 @@ def test_a_token_dies(chain, issuer, objects, account, clock, gone):
         token = ".".join((head, jwt._b64(changed), signature))
     else:
         other = Issuer(
-            jwt.Signer(certificates.new_key()), clock, DEFAULT_ISSUER, [], Entropy(2).uid
+            jwt.Signer(certificates.new_key), clock, DEFAULT_ISSUER, [], Entropy(2).uid
         )
         token, _ = other.issue(account, audiences=[AUDIENCE], lifetime_s=600)
     with pytest.raises(Unauthorized):
@@ -220,7 +220,7 @@ def test_rsa_keys_sign_and_verify():
         serialization.NoEncryption(),
     )
     key = jwt.VerifyingKey.from_pem(certificates.public_pem(pem))
-    assert jwt.verify(jwt.Signer(pem).sign({"a": 1}), [key]) == {"a": 1}
+    assert jwt.verify(jwt.Signer(lambda: pem).sign({"a": 1}), [key]) == {"a": 1}
     assert key.jwk()["kty"] == "RSA" and key.jwk()["e"] == "AQAB"
 
 

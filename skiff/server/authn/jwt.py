@@ -7,6 +7,7 @@ Source: RFC 7515 (compact serialization), RFC 7518 section 3 (algorithms), RFC 7
 import base64
 import binascii
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -69,9 +70,9 @@ class VerifyingKey:
 
 
 class Signer:
-    """Signs claims with one private key."""
+    """Signs claims with one private key (PEM), which is asked for on the first use."""
 
-    def __init__(self, pem: bytes) -> None:
+    def __init__(self, pem: Callable[[], bytes]) -> None:
         self._pem = pem
         self._key: Any = None
         self._header = b""
@@ -85,10 +86,11 @@ class Signer:
         if self._key is None:
             from cryptography.hazmat.primitives import serialization
 
-            public = VerifyingKey.from_pem(self._pem)
+            pem = self._pem()
+            public = VerifyingKey.from_pem(pem)
             header = {"alg": public.algorithm, "kid": public.key_id}
             self._header = _b64(orjson.dumps(header)).encode()
-            self._key = serialization.load_pem_private_key(self._pem, None)
+            self._key = serialization.load_pem_private_key(pem, None)
         text = self._header + b"." + _b64(orjson.dumps(claims)).encode()
         if isinstance(self._key, ec.EllipticCurvePrivateKey):
             r, s = decode_dss_signature(self._key.sign(text, ec.ECDSA(hashes.SHA256())))

@@ -148,7 +148,7 @@ class ServiceAccountTokens:
         objects: Objects,
         clock: Clock,
         *,
-        key_pems: Sequence[bytes],
+        key_pems: Callable[[], Sequence[bytes]],
         issuers: Sequence[str],
         audiences: Sequence[str],
     ) -> None:
@@ -164,7 +164,7 @@ class ServiceAccountTokens:
     def keys(self) -> list[VerifyingKey]:
         """The public keys; parsed on the first use."""
         if self._keys is None:
-            self._keys = [VerifyingKey.from_pem(pem) for pem in self._key_pems]
+            self._keys = [VerifyingKey.from_pem(pem) for pem in self._key_pems()]
         return self._keys
 
     @property

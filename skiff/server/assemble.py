@@ -1,0 +1,154 @@
+"""Putting the security parts together for an engine: from settings to `app.Parts` and components.
+
+The order: `Assembly(engine, settings)` makes authentication, authorization, admission, discovery,
+health and metrics; `ApiServer(…, assemble=…)` takes its `parts`; then, with the server's handler,
+`Assembly.start(handler)` writes what every cluster has, and `components(handler)` gives what runs on.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from skiff.aio.http.message import Handler
+from skiff.aio.run import Component
+from skiff.server.admission import table as admission_table
+from skiff.server.app import Parts
+from skiff.server.authn.bootstrap_tokens import BootstrapTokens
+from skiff.server.authn.chain import AuthenticationChain
+from skiff.server.authn.issuer_discovery import KEYS_PATH, IssuerDiscovery
+from skiff.server.authn.jwt import Signer
+from skiff.server.authn.reviews import AuthenticationReviews
+from skiff.server.authn.tokens import DEFAULT_ISSUER, Issuer, ServiceAccountTokens
+from skiff.server.authz.aggregation import Aggregation
+from skiff.server.authz.chain import DEFAULT_MODES, AuthorizationChain
+from skiff.server.authz.reviews import AccessReviews
+from skiff.server.bootstrap import Bootstrap, Facts
+from skiff.server.discovery import Catalog, Discovery
+from skiff.server.engine import Engine
+from skiff.server.health import Health
+from skiff.server.metrics import Metrics
+from skiff.server.seams import Call, Connector, PathHandler, User
+
+
+def _fresh_key() -> bytes:
+    from skiff.server.pki import certificates
+
+    return certificates.new_key()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the parts are told. The defaults suit a server in memory: its signing key is made when
+    the first token is asked for."""
+
+    facts: Facts = field(
+        default_factory=lambda: Facts("127.0.0.1", 6443, "10.96.0.1")  # loopback: nobody else calls
+    )
+    authorization_modes: Sequence[str] = DEFAULT_MODES
+    anonymous: bool = True
+    static_tokens: Mapping[str, User] = field(default_factory=dict)
+    bootstrap_tokens: bool = True
+    issuer: str = DEFAULT_ISSUER
+    audiences: Sequence[str] = ()
+    """The server's own audiences; the issuer where empty."""
+    signing_key: Callable[[], bytes] = _fresh_key
+    """The service account key, PEM; asked once, on the first use."""
+    verifying_keys: Callable[[], Sequence[bytes]] | None = None
+    """Keys that tokens may be signed with, PEM; the signing key where None."""
+    disabled_admission: Sequence[str] = ()
+
+
+class Assembly:
+    """See the module's text."""
+
+    def __init__(self, engine: Engine, settings: Settings) -> None:
+        self.settings = settings
+        self._engine = engine
+        clock = engine.clock
+        audiences = tuple(settings.audiences) or (settings.issuer,)
+        key = _Once(settings.signing_key)
+        self.tokens = ServiceAccountTokens(
+            engine,
+            clock,
+            key_pems=settings.verifying_keys or (lambda: [key()]),
+            issuers=[settings.issuer],
+            audiences=audiences,
+        )
+        self.authenticate = AuthenticationChain(
+            clock,
+            static_tokens=settings.static_tokens,
+            service_accounts=self.tokens,
+            bootstrap_tokens=BootstrapTokens(engine, clock) if settings.bootstrap_tokens else None,
+            anonymous=settings.anonymous,
+        )
+        self.authorizer = AuthorizationChain(engine, settings.authorization_modes)
+        self.admission = admission_table.build(
+            admission_table.Needs(engine, engine.entropy, self.authorizer),
+            disabled=settings.disabled_admission,
+        )
+        issuer = Issuer(Signer(key), clock, settings.issuer, audiences, engine.entropy.uid)
+        self._reviews = AuthenticationReviews(
+            engine, self.authenticate, issuer, audiences, self.admission
+        )
+        self.health = Health()
+        self._bootstrapped = self.health.add_hook("rbac/bootstrap-roles")
+        self.metrics = Metrics(clock.now(), self._stored)
+        self.catalog = Catalog(engine.registry.resources)
+        engine.registry.changed.append(self.catalog.changed)
+        self.parts = Parts(
+            authenticate=self.authenticate,
+            authorizer=self.authorizer,
+            admission=self.admission,
+            paths=self._paths(),
+            connectors=self._connectors(),
+            observe=self._observe,
+        )
+
+    async def start(self, handler: Handler) -> int:
+        """Write what every cluster has; returns how many objects were written."""
+        written = await Bootstrap(handler, self._engine, self.settings.facts).apply()
+        self._bootstrapped()
+        return written
+
+    def components(self, handler: Handler) -> list[tuple[str, Component]]:
+        """What goes on running beside the server, by name."""
+        return [
+            ("clusterrole-aggregation", Aggregation(handler, self._engine)),
+            ("kubernetes-service", Bootstrap(handler, self._engine, self.settings.facts)),
+        ]
+
+    def _paths(self) -> dict[str, PathHandler]:
+        facts = self.settings.facts
+        address = f"{facts.advertise_address}:{facts.secure_port}"
+        issuer = IssuerDiscovery(self.tokens, self.settings.issuer, f"https://{address}{KEYS_PATH}")
+        paths: dict[str, PathHandler] = {
+            **self.health.handlers(),
+            **self.metrics.handlers(),
+            **issuer.handlers(),
+        }
+        discovery = Discovery(self.catalog, address, lambda: list(paths))
+        paths.update(discovery.handlers())
+        return paths
+
+    def _connectors(self) -> dict[tuple[str, str, str], Connector]:
+        return {**self._reviews.connectors(), **AccessReviews(self.authorizer).connectors()}
+
+    def _observe(self, call: Call, code: int, seconds: float) -> None:
+        self.metrics.requests.count(call.info, code, seconds, known=call.resource is not None)
+
+    def _stored(self) -> dict[tuple[str, str], int]:
+        cache = self._engine.cache
+        storages = {r.storage for r in self.catalog.resources() if r.persisted}
+        return {s: len(cache.of(s).keys) for s in sorted(storages)}
+
+
+class _Once:
+    """A value that is made on the first call and kept."""
+
+    def __init__(self, make: Callable[[], bytes]) -> None:
+        self._make = make
+        self._value: bytes | None = None
+
+    def __call__(self) -> bytes:
+        if self._value is None:
+            self._value = self._make()
+        return self._value
