@@ -118,6 +118,12 @@ class Client:
         response = await self._call("GET", path, b"", self._read_headers)
         return _decode(decoder(view), response.body)
 
+    async def read_as(self, view: type[V], resource: Resource, name: str, namespace: str = "") -> V:
+        """An object of any resource as a view of your own (its metadata, say)."""
+        path = target(resource, namespace, name)
+        response = await self._call("GET", path, b"", self._read_headers)
+        return _decode(decoder(view), response.body)
+
     async def list_page(
         self,
         view: type[V],

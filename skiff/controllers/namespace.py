@@ -19,7 +19,6 @@ from skiff.api.views.core import Namespace, Pod
 from skiff.client.catalog import discover
 from skiff.client.client import Client
 from skiff.client.reconciler import Key, Reconciler, Result, all_of
-from skiff.client.request import Selection
 from skiff.controllers import status
 from skiff.controllers.context import Context
 from skiff.controllers.partial import Partial

@@ -13,6 +13,8 @@ from skiff.controllers.deployment.run import DeploymentReconciler
 from skiff.controllers.endpoints import EndpointsReconciler
 from skiff.controllers.endpointslice.mirror import MirrorReconciler
 from skiff.controllers.endpointslice.run import EndpointSliceReconciler
+from skiff.controllers.garbage.run import GarbageCollector
+from skiff.controllers.namespace import NamespaceReconciler
 from skiff.controllers.replicaset import (
     REPLICA_SET,
     REPLICATION_CONTROLLER,
@@ -33,10 +35,13 @@ CONTROLLERS: Final[tuple[Row, ...]] = (
     # Pods are admitted only where the namespace has these two: first.
     Row("serviceaccount-controller", ServiceAccountReconciler),
     Row("root-ca-certificate-publisher-controller", RootCaReconciler),
+    Row("namespace-controller", NamespaceReconciler),
     Row("replicaset-controller", lambda c: ReplicaReconciler(c, REPLICA_SET)),
     Row("replicationcontroller-controller", lambda c: ReplicaReconciler(c, REPLICATION_CONTROLLER)),
     Row("deployment-controller", DeploymentReconciler),
     Row("endpoints-controller", EndpointsReconciler),
     Row("endpointslice-controller", EndpointSliceReconciler),
     Row("endpointslice-mirroring-controller", MirrorReconciler),
+    # Last: it watches every resource, and shares the informers that those above asked for.
+    Row("garbage-collector-controller", GarbageCollector),
 )
