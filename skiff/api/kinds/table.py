@@ -12,14 +12,28 @@ from skiff.api.resources import Resource
 
 # (group, kind) → "module:class" under skiff.api.kinds.
 TABLE: Final[dict[tuple[str, str], str]] = {
+    ("", "ComponentStatus"): "nodes:ComponentStatusStrategy",
+    ("", "ConfigMap"): "config:ConfigMapStrategy",
+    ("", "Endpoints"): "endpoints:EndpointsStrategy",
+    ("", "Event"): "events:EventStrategy",
+    ("", "LimitRange"): "quotas:LimitRangeStrategy",
+    ("", "Namespace"): "nodes:NamespaceStrategy",
+    ("", "Node"): "nodes:NodeStrategy",
+    ("", "PersistentVolume"): "persistent_volumes:PersistentVolumeStrategy",
+    ("", "PersistentVolumeClaim"): "volume_claims:PersistentVolumeClaimStrategy",
     ("", "Pod"): "pods:PodStrategy",
     ("", "PodTemplate"): "pods:PodTemplateStrategy",
     ("", "ReplicationController"): "replicas:ReplicationControllerStrategy",
+    ("", "ResourceQuota"): "quotas:ResourceQuotaStrategy",
+    ("", "Secret"): "config:SecretStrategy",
+    ("", "Service"): "services:ServiceStrategy",
+    ("", "ServiceAccount"): "config:ServiceAccountStrategy",
     ("apps", "ControllerRevision"): "revisions:ControllerRevisionStrategy",
     ("apps", "DaemonSet"): "daemon_sets:DaemonSetStrategy",
     ("apps", "Deployment"): "deployments:DeploymentStrategy",
     ("apps", "ReplicaSet"): "replicas:ReplicaSetStrategy",
     ("apps", "StatefulSet"): "stateful_sets:StatefulSetStrategy",
+    ("discovery.k8s.io", "EndpointSlice"): "endpoints:EndpointSliceStrategy",
 }
 
 _made: dict[tuple[str, str, str], Strategy] = {}
