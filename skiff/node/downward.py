@@ -16,6 +16,12 @@ _SUBSCRIPT = re.compile(r"metadata\.(labels|annotations)\['(.*)'\]", re.DOTALL)
 _DEFAULTED_LIMITS = ("cpu", "memory", "ephemeral-storage")
 
 
+def every_container(pod: Pod) -> tuple[AnyContainer, ...]:
+    """Init, plain and ephemeral containers."""
+    spec = pod.spec
+    return (*spec.init_containers, *spec.containers, *spec.ephemeral_containers)
+
+
 class FieldError(ValueError):
     """The selector names nothing that can be read."""
 
