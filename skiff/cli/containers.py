@@ -1,6 +1,5 @@
 """The cluster's own containerd, and how its containers, interfaces and rules are taken off the machine."""
 
-import argparse
 import asyncio
 import contextlib
 import os
@@ -11,7 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from skiff.cli.layout import Layout, Settings
+from skiff.cli.layout import Layout
 from skiff.node.containerd import (
     ContainerdLayout,
     command,
@@ -121,9 +120,3 @@ def _remove_network(layout: Layout) -> None:
     networks = Path("/var/lib/cni") / layout.bridge
     shutil.rmtree(networks, ignore_errors=True)
     shutil.rmtree(layout.root / "cni/addresses", ignore_errors=True)
-
-
-def settings_of(arguments: argparse.Namespace) -> tuple[Layout, Settings]:
-    """The layout and settings that a component's command works with."""
-    layout = Layout(arguments.state_dir.resolve())
-    return layout, layout.load_settings() or Settings()

@@ -1,0 +1,52 @@
+"""What the components' commands share: names, kubeconfigs, the client of an identity."""
+
+import argparse
+import socket
+from pathlib import Path
+
+from skiff import __version__
+from skiff.aio.clock import Clock
+from skiff.aio.entropy import Entropy
+from skiff.cli.exits import MISSING, CommandError
+from skiff.cli.layout import Layout, Settings
+from skiff.client import kubeconfig
+from skiff.client.client import Client
+
+KUBECONFIG_WAIT_S = 60.0
+KUBECONFIG_LOOK_S = 0.02
+
+
+def settings_of(arguments: argparse.Namespace) -> tuple[Layout, Settings]:
+    """The layout and settings that a component's command works with."""
+    layout = Layout(arguments.state_dir.resolve())
+    return layout, layout.load_settings() or Settings()
+
+
+def node_name(settings: Settings) -> str:
+    """This machine's node name: what was said, else the host name in lower case."""
+    return (settings.node_name or socket.gethostname()).lower()
+
+
+def names(text: str) -> list[str]:
+    """The parts of a comma-separated list."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def kubeconfig_path(layout: Layout, name: str, given: Path | None) -> Path:
+    """The kubeconfig of an identity: the one that was named, else the state directory's."""
+    return given or layout.kubeconfigs / f"{name}.kubeconfig"
+
+
+async def connect(path: Path, clock: Clock, entropy: Entropy, name: str) -> Client:
+    """A client by a kubeconfig, which may appear only when the server has started for the first time."""
+    waited_s = 0.0
+    while not path.exists():  # noqa: ASYNC240 - a look at one file
+        if waited_s > KUBECONFIG_WAIT_S:
+            raise CommandError(
+                f"{path} does not exist: start the API server first, or name another with --kubeconfig",
+                MISSING,
+            )
+        await clock.sleep(KUBECONFIG_LOOK_S)
+        waited_s += KUBECONFIG_LOOK_S
+    transport = kubeconfig.load(path).transport(clock)
+    return Client(transport, clock, entropy, f"skiff-{name}/{__version__}")

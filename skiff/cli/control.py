@@ -1,0 +1,114 @@
+"""`skiff control`: the scheduler and the controllers, alone.
+
+Source: https://kubernetes.io/docs/reference/command-line-tools-reference/kube-controller-manager/
+"""
+
+import argparse
+import socket
+from pathlib import Path
+
+from skiff.aio.clock import RealClock
+from skiff.aio.entropy import Entropy
+from skiff.aio.run import Component, Group, Started
+from skiff.cli.access import connect, kubeconfig_path, names, settings_of
+from skiff.cli.exits import CommandError
+from skiff.cli.layout import Layout, Settings
+from skiff.cli.process import run_process
+from skiff.client.events import EventRecorder
+from skiff.client.informer import InformerFactory
+from skiff.client.leader import Election, LeaderElector
+from skiff.controllers.context import Options
+from skiff.controllers.manager import ControllerManager
+from skiff.scheduler.run import NAME as SCHEDULER_NAME
+from skiff.scheduler.run import Scheduler
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The command's flags."""
+    add = parser.add_argument
+    add("--kubeconfig", type=Path, metavar="FILE", help="how the controllers reach the API server")
+    add(
+        "--scheduler-kubeconfig",
+        type=Path,
+        metavar="FILE",
+        help="how the scheduler reaches it (STATE-DIR/kubeconfig/scheduler.kubeconfig)",
+    )
+    add("--cluster-cidr", metavar="CIDR", help="pod addresses, a /24 for each node")
+    add(
+        "--leader-elect",
+        action="store_true",
+        help="work only while holding the lease: several may run",
+    )
+    add("--controllers", default="*", metavar="NAMES", help="`*`, or without some: `*,-deployment`")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run until SIGTERM."""
+    layout, settings = settings_of(arguments)
+    return run_process("control", ControlPlane(layout, settings, arguments))
+
+
+class ControlPlane:
+    """Scheduler and controllers in one process, over one set of informers. A component."""
+
+    def __init__(self, layout: Layout, settings: Settings, arguments: argparse.Namespace) -> None:
+        self._layout = layout
+        self._settings = settings
+        self._arguments = arguments
+
+    async def run(self, started: Started) -> None:
+        """Wait for the kubeconfigs (the server makes them), then run both."""
+        clock, entropy, arguments = RealClock(), Entropy(), self._arguments
+        control = await connect(
+            kubeconfig_path(self._layout, "control", arguments.kubeconfig),
+            clock,
+            entropy,
+            "control",
+        )
+        scheduling = await connect(
+            kubeconfig_path(self._layout, "scheduler", arguments.scheduler_kubeconfig),
+            clock,
+            entropy,
+            "scheduler",
+        )
+        informers = InformerFactory(control)
+        recorder = EventRecorder(scheduling, SCHEDULER_NAME)
+        options = Options(
+            ca_pem=(self._layout.pki / "ca.crt").read_text(),
+            pod_cidr=arguments.cluster_cidr or self._settings.cluster_cidr,
+        )
+        group = Group(
+            [
+                ("informers", informers),
+                (
+                    "controllers",
+                    ControllerManager(
+                        control,
+                        clock,
+                        entropy,
+                        informers=informers,
+                        options=options,
+                        without=left_out(arguments.controllers),
+                    ),
+                ),
+                ("scheduler's events", recorder),
+                ("scheduler", Scheduler(scheduling, informers, recorder, clock, entropy)),
+            ]
+        )
+        component: Component = group
+        if arguments.leader_elect:
+            identity = f"{socket.gethostname()}_{entropy.uid()}"
+            component = LeaderElector(
+                control, Election("kube-system", "kube-controller-manager", identity), group
+            )
+        await component.run(started)
+
+
+def left_out(controllers: str) -> frozenset[str]:
+    """Names after a minus in `*,-deployment`. Raises CommandError for anything else than that form."""
+    given = names(controllers)
+    if "*" not in given or any(n != "*" and not n.startswith("-") for n in given):
+        raise CommandError(
+            f"--controllers {controllers!r}: give * and what to leave out, `*,-NAME`", 2
+        )
+    return frozenset(n[1:] for n in given if n.startswith("-"))

@@ -1,0 +1,60 @@
+"""Running one component as a process: logging, uvloop, SIGTERM, readiness, exit codes."""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+import sys
+
+import uvloop
+
+from skiff.aio.run import Component
+from skiff.cli.exits import FAILED, CommandError
+from skiff.cli.supervise import say_ready
+
+LOG_FORMAT = "%(asctime)s.%(msecs)03d %(levelname).1s %(name)s: %(message)s"
+
+
+def run_process(name: str, component: Component, said: str = "ready") -> int:
+    """Run `component` until SIGTERM or SIGINT (exit code 0) or its failure (1, and why on stderr)."""
+    logging.basicConfig(
+        level=logging.INFO, format=LOG_FORMAT, datefmt="%Y-%m-%dT%H:%M:%S", stream=sys.stderr
+    )
+    try:
+        uvloop.run(_until_told(name, component, said))
+    except CommandError:
+        raise
+    except BaseExceptionGroup as group:
+        _report(name, _first(group))
+        return FAILED
+    except Exception as e:  # noqa: BLE001 - the last place that can say why the process ends
+        _report(name, e)
+        return FAILED
+    return 0
+
+
+async def _until_told(name: str, component: Component, said: str) -> None:
+    loop = asyncio.get_running_loop()
+    task = asyncio.create_task(component.run(lambda: _ready(said)), name=name)  # noqa: TID251 - the process's one root task
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+def _ready(said: str) -> None:
+    # What start-up made stays: the collector need not look at it again.
+    gc.collect()
+    gc.freeze()
+    say_ready(said)
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    inner = group.exceptions[0]
+    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
+
+
+def _report(name: str, error: BaseException) -> None:
+    logging.getLogger("skiff").error("%s failed", name, exc_info=error)
+    sys.stderr.write(f"skiff {name}: {type(error).__name__}: {error}\n")

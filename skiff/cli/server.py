@@ -1,0 +1,242 @@
+"""`skiff server`: the API server with its store, alone. Flags carry kube-apiserver's names where the
+thing exists there. What is not given comes from the state directory's cluster.json, then the default.
+
+Source: https://kubernetes.io/docs/reference/command-line-tools-reference/kube-apiserver/
+"""
+
+import argparse
+import ipaddress
+import socket
+from pathlib import Path
+
+from skiff.aio.clock import RealClock
+from skiff.aio.entropy import Entropy
+from skiff.cli.access import names, node_name, settings_of
+from skiff.cli.checks import free_port
+from skiff.cli.exits import BAD_STATE, CommandError
+from skiff.cli.layout import Layout, Settings
+from skiff.cli.process import run_process
+from skiff.server import pki
+from skiff.server.authn.tokens import DEFAULT_ISSUER
+from skiff.server.run import ServerComponent, ServerConfig
+
+KUBECONFIGS = ("admin", "control", "scheduler", "node", "proxy")
+"""Identities of the PKI that get a kubeconfig."""
+
+ADVERTISE_PROBE = ("192.0.2.1", 9)
+"""An address of the documentation range: where packets to the world would leave; none is sent."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The command's flags."""
+    add = parser.add_argument
+    add(
+        "--data-dir",
+        type=Path,
+        metavar="DIR",
+        help="where the store keeps its file (STATE-DIR/server)",
+    )
+    add("--secure-port", type=int, metavar="PORT", help="the port to serve on (6443)")
+    add("--bind-address", metavar="IP", help="the address to serve on (0.0.0.0)")
+    add("--advertise-address", metavar="IP", help="the address that pods and nodes are told")
+    add("--service-cluster-ip-range", dest="service_cidr", metavar="CIDR", help="Service addresses")
+    add(
+        "--service-node-port-range",
+        dest="node_port_range",
+        metavar="A-B",
+        help="NodePorts (30000-32767)",
+    )
+    add(
+        "--token-auth-file",
+        type=Path,
+        metavar="FILE",
+        help='static tokens: token,user,uid,"group1,group2"',
+    )
+    add(
+        "--client-ca-file",
+        type=Path,
+        metavar="FILE",
+        help="who signs client certificates (our own CA)",
+    )
+    add(
+        "--tls-cert-file",
+        type=Path,
+        metavar="FILE",
+        help="the serving certificate (made by our own CA)",
+    )
+    add("--tls-private-key-file", type=Path, metavar="FILE", help="its key")
+    add(
+        "--authorization-mode",
+        default="Node,RBAC",
+        metavar="MODES",
+        help="Node, RBAC, AlwaysAllow, AlwaysDeny",
+    )
+    add(
+        "--anonymous-auth",
+        type=_boolean,
+        default=True,
+        metavar="BOOL",
+        help="let requests without credentials in as system:anonymous",
+    )
+    add(
+        "--service-account-issuer",
+        default="",
+        metavar="URL",
+        help="the issuer of service account tokens",
+    )
+    add(
+        "--service-account-key-file",
+        type=Path,
+        action="append",
+        metavar="FILE",
+        help="keys that verify service account tokens",
+    )
+    add(
+        "--service-account-signing-key-file",
+        type=Path,
+        metavar="FILE",
+        help="the key that signs them",
+    )
+    add(
+        "--api-audiences",
+        default="",
+        metavar="NAMES",
+        help="whom tokens must be meant for (the issuer)",
+    )
+    add(
+        "--disable-admission-plugins",
+        default="",
+        metavar="NAMES",
+        help="admission plugins to leave out",
+    )
+    add(
+        "--tls-sans",
+        default="",
+        metavar="NAMES",
+        help="more names and addresses for the serving certificate",
+    )
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() in ("true", "1", "t"):
+        return True
+    if text.lower() in ("false", "0", "f"):
+        return False
+    raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve until SIGTERM."""
+    layout, settings = settings_of(arguments)
+    port = arguments.secure_port or settings.secure_port
+    free_port(port, arguments.bind_address or settings.bind_address, "--secure-port")
+    if bool(arguments.tls_cert_file) != bool(arguments.tls_private_key_file):
+        raise CommandError("--tls-cert-file and --tls-private-key-file go together", 2)
+    component = server_component(layout, settings, arguments)
+    return run_process("server", component, f"https://127.0.0.1:{port}")
+
+
+def advertise_address(settings: Settings, given: str | None) -> str:
+    """How pods reach the server: what was said, else the address of the default route, else the first
+    pod network gateway (a machine without a network)."""
+    chosen = given or settings.advertise_address
+    if chosen:
+        return chosen
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(ADVERTISE_PROBE)
+            return str(probe.getsockname()[0])
+        except OSError:
+            return str(ipaddress.ip_network(settings.cluster_cidr)[1])
+
+
+def node_ports(text: str) -> tuple[int, int]:
+    """`30000-32767` as first and last. Raises CommandError."""
+    first, dash, last = text.partition("-")
+    try:
+        low, high = int(first), int(last)
+    except ValueError as e:
+        raise CommandError(
+            f"--service-node-port-range {text!r} is not of the form 30000-32767", 2
+        ) from e
+    if not (dash and 0 < low <= high < 65536):
+        raise CommandError(f"--service-node-port-range {text!r} is no range of ports", 2)
+    return low, high
+
+
+def data_directory(layout: Layout, given: Path | None) -> Path:
+    """The store's directory, made where it is missing."""
+    directory = given or layout.server_data
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as e:
+        raise CommandError(f"cannot use {directory} for the store: {e.strerror}", BAD_STATE) from e
+    return directory
+
+
+def server_component(
+    layout: Layout, settings: Settings, arguments: argparse.Namespace
+) -> ServerComponent:
+    """The API server; keys, certificates and kubeconfigs are made where they are missing."""
+    service_cidr = arguments.service_cidr or settings.service_cidr
+    advertised = advertise_address(settings, arguments.advertise_address)
+    port = arguments.secure_port or settings.secure_port
+    keys = _keys(layout, settings, service_cidr, advertised, arguments.tls_sans)
+    _write_kubeconfigs(layout, settings, keys, port)
+    config = ServerConfig(
+        database=data_directory(layout, arguments.data_dir) / "store.db",
+        tls_cert_file=arguments.tls_cert_file or keys.certificate("server"),
+        tls_private_key_file=arguments.tls_private_key_file or keys.key("server"),
+        client_ca_file=arguments.client_ca_file or keys.certificate("ca"),
+        bind_address=arguments.bind_address or settings.bind_address,
+        secure_port=port,
+        advertise_address=advertised,
+        service_cluster_ip_range=tuple(service_cidr.split(",")),
+        service_node_port_range=node_ports(arguments.node_port_range or settings.node_port_range),
+        authorization_mode=tuple(names(arguments.authorization_mode)),
+        token_auth_file=arguments.token_auth_file,
+        anonymous_auth=arguments.anonymous_auth,
+        disable_admission_plugins=tuple(names(arguments.disable_admission_plugins)),
+        service_account_signing_key_file=arguments.service_account_signing_key_file
+        or keys.key("sa"),
+        service_account_key_files=tuple(arguments.service_account_key_file or ()),
+        service_account_issuer=arguments.service_account_issuer or DEFAULT_ISSUER,
+        api_audiences=tuple(names(arguments.api_audiences)),
+        kubelet_client_certificate=keys.certificate("kubelet-client"),
+        kubelet_client_key=keys.key("kubelet-client"),
+        kubelet_certificate_authority=keys.certificate("ca"),
+        requestheader_client_ca_file=keys.certificate("front-proxy-ca"),
+    )
+    return ServerComponent(config, RealClock(), Entropy())
+
+
+def _keys(
+    layout: Layout, settings: Settings, service_cidr: str, advertised: str, sans: str
+) -> pki.Pki:
+    gateway = str(ipaddress.ip_network(settings.cluster_cidr)[1])
+    addresses = [*pki.host_addresses(), advertised, gateway]
+    request = pki.Request(
+        node_name=node_name(settings),
+        service_address=str(ipaddress.ip_network(service_cidr.split(",")[0])[1]),
+        sans=tuple(names(sans)),
+        addresses=tuple(dict.fromkeys(addresses)),
+        cluster_domain=settings.cluster_domain,
+    )
+    try:
+        return pki.ensure(layout.pki, request, now=RealClock().now())
+    except OSError as e:
+        raise CommandError(f"cannot write keys to {layout.pki}: {e.strerror}", BAD_STATE) from e
+
+
+def _write_kubeconfigs(layout: Layout, settings: Settings, keys: pki.Pki, port: int) -> None:
+    authority = keys.certificate("ca").read_bytes()
+    for name in KUBECONFIGS:
+        access = pki.Access(
+            server=f"https://127.0.0.1:{port}",
+            authority=authority,
+            certificate=keys.certificate(name).read_bytes(),
+            key=keys.key(name).read_bytes(),
+            user=f"{settings.context}-{name}",
+            context=settings.context,
+        )
+        pki.write_kubeconfig(layout.kubeconfigs / f"{name}.kubeconfig", access)
