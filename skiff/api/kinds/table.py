@@ -34,6 +34,10 @@ TABLE: Final[dict[tuple[str, str], str]] = {
     ("apps", "ReplicaSet"): "replicas:ReplicaSetStrategy",
     ("apps", "StatefulSet"): "stateful_sets:StatefulSetStrategy",
     ("discovery.k8s.io", "EndpointSlice"): "endpoints:EndpointSliceStrategy",
+    ("rbac.authorization.k8s.io", "ClusterRole"): "rbac:RbacStrategy",
+    ("rbac.authorization.k8s.io", "ClusterRoleBinding"): "rbac:RbacStrategy",
+    ("rbac.authorization.k8s.io", "Role"): "rbac:RbacStrategy",
+    ("rbac.authorization.k8s.io", "RoleBinding"): "rbac:RbacStrategy",
 }
 
 _made: dict[tuple[str, str, str], Strategy] = {}
