@@ -22,7 +22,14 @@ from skiff.api.errors import ApiError, Conflict, from_status
 from skiff.api.resources import Resource
 from skiff.api.views.base import ObjectView
 from skiff.api.views.meta import ListMeta
-from skiff.client.request import PATCH_TYPES, Selection, delete_options, error_of, target
+from skiff.client.request import (
+    PATCH_TYPES,
+    Selection,
+    delete_options,
+    error_of,
+    target,
+    without_nulls,
+)
 from skiff.client.transport import Transport
 
 V = TypeVar("V", bound=ObjectView)
@@ -363,7 +370,18 @@ D = TypeVar("D")
 def _decode(decode: msgspec.json.Decoder[D], data: bytes | msgspec.Raw) -> D:
     try:
         return decode.decode(data)
+    except msgspec.ValidationError:
+        return _decode_without_nulls(decode, data)
     except (msgspec.DecodeError, UnicodeDecodeError) as e:
+        raise Undecodable(f"the server's answer cannot be read: {e}") from e
+
+
+def _decode_without_nulls(decode: msgspec.json.Decoder[D], data: bytes | msgspec.Raw) -> D:
+    """Go writes some absent values as null (times above all); to views they are absent. Rare on the
+    wire, so that only what does not decode at first is looked through."""
+    try:
+        return decode.decode(orjson.dumps(without_nulls(orjson.loads(bytes(data)))))
+    except (msgspec.DecodeError, ValueError) as e:
         raise Undecodable(f"the server's answer cannot be read: {e}") from e
 
 

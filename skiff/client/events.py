@@ -45,6 +45,7 @@ class EventRecorder:
         self._correlator = Correlator()
         self._queue: deque[tuple[Recorded, dict[str, Any]]] = deque(maxlen=MAX_QUEUED)
         self._more = asyncio.Event()
+        self._last_stamp = 0
 
     def of(self, component: str) -> "SourcedRecorder":
         """A recorder of another source that shares this one's queue and tasks."""
@@ -101,11 +102,13 @@ class EventRecorder:
         now: float,
     ) -> dict[str, Any]:
         namespace = reference.get("namespace", "default")
+        # Names carry the time in nanoseconds; two events of one moment still need two names.
+        self._last_stamp = max(int(now * 1e9), self._last_stamp + 1)
         return {
             "apiVersion": "v1",
             "kind": "Event",
             "metadata": {
-                "name": f"{reference.get('name', '')}.{int(now * 1e9):x}",
+                "name": f"{reference.get('name', '')}.{self._last_stamp:x}",
                 "namespace": namespace,
             },
             "involvedObject": reference,

@@ -84,3 +84,12 @@ def error_of(status: int, headers: Mapping[str, str], body: bytes) -> ApiError:
     if retry_after.isdecimal() and error.retry_after_s is None:
         error.retry_after_s = int(retry_after)
     return error
+
+
+def without_nulls(value: Any) -> Any:
+    """JSON without the members that are null."""
+    if isinstance(value, dict):
+        return {k: without_nulls(v) for k, v in value.items() if v is not None}
+    if isinstance(value, list):
+        return [without_nulls(v) for v in value]
+    return value

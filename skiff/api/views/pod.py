@@ -206,7 +206,7 @@ class ContainerStatus(View, frozen=True, kw_only=True):
 
 
 class PodCondition(View, frozen=True, kw_only=True):
-    last_probe_time: str = ""
+    last_probe_time: str | None = None  # Kubernetes writes null where it never was probed
     last_transition_time: str = ""
     message: str = ""
     observed_generation: int = 0
