@@ -141,7 +141,8 @@ def _apply(request: _Request, live: dict[str, Any], force: bool) -> tuple[dict[s
     claimed = sets.recursive_difference(applied(t, request.config), request.ignored)
     managers[request.id] = Entry(request.id, request.api_version, "", claimed)
     merged = merge(t, live, request.config)
-    if last is not None:
+    # Nothing to prune where all of the last configuration is claimed again.
+    if last is not None and sets.difference(last.fields, claimed):
         pruned = _prune(request, merged, managers, last)
         if pruned != merged:
             # A map or list that pruning left empty is gone, unless the configuration has it empty.
@@ -166,7 +167,10 @@ def _managers_of(request: _Request, live: dict[str, Any]) -> Managers:
     metadata = live.get("metadata") or {}
     entries = metadata.get("managedFields")
     if entries:
-        return managed.trusted(entries)
+        managers = managed.trusted(entries)
+        if request.custom:
+            managed.follow_schema(request.type, managers)
+        return managers
     fields = created(request.type, live, request.ignored)
     if not metadata or not fields:
         return {}

@@ -3,15 +3,17 @@
 Equal parts are passed over whole (one comparison in C), so the cost follows the size of the change.
 """
 
-from typing import Any
+from typing import Any, Final
 
 from skiff.api.fields.extract import SERVER_METADATA, TYPE_META, added, field_below
 from skiff.api.fields.sets import LEAF as MEMBER
-from skiff.api.fields.sets import FieldSet, in_order
-from skiff.api.fields.types import ANY, KEYED, LEAF, MAP, SET, Type
+from skiff.api.fields.sets import SELF, FieldSet, in_order
+from skiff.api.fields.types import ANY, KEYED, MAP, SET, Type
 
 Difference = tuple[FieldSet, FieldSet]
 """(what is changed or added, what is removed)"""
+
+_WHOLE: Final[Difference] = (MEMBER, {})
 
 
 def compare(t: Type, old: dict[str, Any], new: dict[str, Any], ignored: FieldSet) -> Difference:
@@ -68,33 +70,26 @@ def _field(
         left, right = old[name], new[name]
         if left is right or left == right:
             return
-        inner = _values(t.child(name), left, right)
-        if inner is None:
-            changed[element] = MEMBER
-        else:
-            _collect(element, inner, changed, removed)
+        _collect(element, _values(t.child(name), left, right), changed, removed)
 
 
-def _values(t: Type, old: Any, new: Any) -> Difference | None:
-    """The difference below two unequal values; None where the value changed as a whole."""
+def _values(t: Type, old: Any, new: Any) -> Difference:
+    """The difference below two unequal values; MEMBER as what is changed: the value as a whole."""
     kind = t.kind
-    if kind == LEAF:
-        return None
     if kind in (MAP, ANY):
-        if old is None:
-            old = {}
-        if new is None:
-            new = {}
-        if old.__class__ is dict and new.__class__ is dict and (old or new):
-            return _fields(t, old, new)
-    if kind in (KEYED, SET):
-        if old is None:
-            old = []
-        if new is None:
-            new = []
-        if old.__class__ is list and new.__class__ is list and (old or new):
-            return _items(t, old, new)
-    return None
+        if _empty_or(old, dict) and _empty_or(new, dict) and (old or new):
+            return _fields(t, old or {}, new or {})
+        if kind == ANY:
+            # The value has another form now: what it had in the old form is gone.
+            gone = added(t, old) if old.__class__ is dict else {}
+            return added(t, new), {e: node for e, node in gone.items() if e != SELF}
+    elif kind in (KEYED, SET) and _empty_or(old, list) and _empty_or(new, list) and (old or new):
+        return _items(t, old or [], new or [])
+    return _WHOLE
+
+
+def _empty_or(value: Any, form: type) -> bool:
+    return value is None or value.__class__ is form
 
 
 def _items(t: Type, old: list[Any], new: list[Any]) -> Difference:
@@ -118,11 +113,7 @@ def _items(t: Type, old: list[Any], new: list[Any]) -> Difference:
         elif not before:
             changed[element] = added(items, after[0])
         elif before[0] != after[0]:
-            inner = _values(items, before[0], after[0])
-            if inner is None:
-                changed[element] = MEMBER
-            else:
-                _collect(element, inner, changed, removed)
+            _collect(element, _values(items, before[0], after[0]), changed, removed)
     for element, before in left.items():
         if element not in right:
             removed[element] = MEMBER if len(before) > 1 else added(items, before[0])
@@ -140,7 +131,7 @@ def _by_element(t: Type, values: list[Any]) -> dict[str, list[Any]]:
 
 
 def _collect(element: str, inner: Difference, changed: FieldSet, removed: FieldSet) -> None:
-    if inner[0]:
+    if inner[0] or inner[0] is MEMBER:
         changed[element] = inner[0]
     if inner[1]:
         removed[element] = inner[1]

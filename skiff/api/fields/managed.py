@@ -18,7 +18,7 @@ from skiff.api.fields import sets
 from skiff.api.fields.compare import Difference, compare
 from skiff.api.fields.extract import created
 from skiff.api.fields.sets import FieldSet
-from skiff.api.fields.types import root_type
+from skiff.api.fields.types import ANY, LEAF, Type, root_type
 from skiff.api.schema.model import Schema
 
 UPDATES_MAX: Final = 10  # entries of operation Update; the oldest are folded
@@ -157,12 +157,15 @@ def on_update(
         return
     if ignored is None:
         ignored = ignored_fields(schema, subresource)
-    difference = compare(root_type(schema), old, new, ignored)
+    t = root_type(schema)
+    difference = compare(t, old, new, ignored)
     if base is not None and not difference[0] and not difference[1]:
         metadata["managedFields"] = base
         return
     if managers is None or base is not None:
         managers = trusted(live or [])
+    if schema is not None and not schema.name:
+        follow_schema(t, managers)
     identity = Id(manager or _UNKNOWN, "Update", api_version, subresource)
     differences = Differences(old, new, api_version, difference, ignored, versions)
     release(managers, differences, identity)
@@ -241,6 +244,25 @@ def release(managers: Managers, differences: Differences, keeper: Id | None) -> 
             del managers[identity]
         elif fields is not entry.fields:
             managers[identity] = entry._replace(fields=fields)
+
+
+def follow_schema(t: Type, managers: Managers) -> None:
+    """Owns whole what a custom resource's changed schema now says is atomic."""
+    for identity, entry in list(managers.items()):
+        fields = _without_parts(t, entry.fields)
+        if fields != entry.fields:
+            managers[identity] = entry._replace(fields=fields)
+
+
+def _without_parts(t: Type, fields: FieldSet) -> FieldSet:
+    out: FieldSet = {}
+    for element, node in fields.items():
+        if not node or t.kind == ANY:
+            out[element] = node
+            continue
+        child = t.child(element[2:]) if element[:2] == "f:" else t.items
+        out[element] = {} if child.kind == LEAF else _without_parts(child, node)
+    return out
 
 
 def _fold(managers: Managers) -> None:

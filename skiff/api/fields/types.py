@@ -49,6 +49,7 @@ _BY_VALUE: Final[dict[str, frozenset[str]]] = {
     _CORE + "ServiceStatus": frozenset({"loadBalancer"}),
 }
 _NONE: Final[frozenset[str]] = frozenset()
+_ELEMENTS_MAX: Final = 1024  # remembered path elements of a list type; then all are forgotten
 
 
 class KeyMissing(ValueError):
@@ -58,13 +59,24 @@ class KeyMissing(ValueError):
 class Type:
     """One type, expanded when first looked into. Immutable."""
 
-    __slots__ = ("_fields", "always", "defaults", "element", "keys", "kind", "root", "schema")
+    __slots__ = (
+        "_elements",
+        "_fields",
+        "always",
+        "defaults",
+        "element",
+        "keys",
+        "kind",
+        "root",
+        "schema",
+    )
 
     def __init__(self, schema: Schema | None, kind: int, *, root: bool = False) -> None:
         self.schema = schema
         self.kind = kind
         self.root = root
         self._fields: dict[str, Type] | None = None
+        self._elements: dict[str, str] = {}
         self.keys: tuple[str, ...] = ()
         """KEYED: the names of the items' keys, sorted."""
         self.defaults: tuple[Any, ...] = ()
@@ -124,12 +136,23 @@ class Type:
         """The path element of an item of this KEYED or SET list; missing keys are left out."""
         if self.kind == SET:
             return sets.value_element(item)
+        if len(self.keys) == 1 and item.__class__ is dict:
+            name = item.get(self.keys[0])
+            if name.__class__ is str:
+                return self._elements.get(name) or self._remember(name)
         keys = {}
         for name, default in zip(self.keys, self.defaults, strict=True):
             value = item.get(name, default) if item.__class__ is dict else None
             if value is not None:
                 keys[name] = value
         return sets.key_element(keys)
+
+    def _remember(self, name: str) -> str:
+        """The element of an item whose only key is this text; the same few come again and again."""
+        if len(self._elements) >= _ELEMENTS_MAX:
+            self._elements.clear()
+        element = self._elements[name] = sets.key_element({self.keys[0]: name})
+        return element
 
     def checked_element(self, item: Any) -> str:
         """The path element of an item that a client applies. Raises KeyMissing."""

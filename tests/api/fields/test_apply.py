@@ -275,6 +275,57 @@ def test_custom_resources_without_a_schema():
     }
 
 
+class Versions:
+    """x/v1 calls `old` what x/v2 calls `new`."""
+
+    def __init__(self):
+        self.names = {"x/v1": "old", "x/v2": "new"}
+
+    def convert(self, obj, api_version):
+        before, after = self.names[obj["apiVersion"]], self.names[api_version]
+        out = {k: v for k, v in obj.items() if k != before}
+        if before in obj:
+            out[after] = obj[before]
+        return {**out, "apiVersion": api_version}
+
+    def schema(self, api_version):
+        if api_version not in self.names:
+            raise KeyError(api_version)
+
+
+def test_a_configuration_in_a_newer_version_prunes_the_old_one():
+    versions = Versions()
+
+    def config(version, **fields):
+        return {"apiVersion": version, "kind": "X", "metadata": {"name": "a"}, **fields}
+
+    def go(live, wanted, manager="me"):
+        version = wanted["apiVersion"]
+        if live is not None:
+            live = versions.convert(live, version)
+        return apply(live, wanted, manager, False, version, T1, None, versions=versions)
+
+    obj = go(None, config("x/v1", old=1, other=1))
+    obj = go(obj, config("x/v1", third=1), "someone")
+    moved = go(obj, config("x/v2", new=1))
+    assert bare(moved) == config("x/v2", new=1, third=1)
+    assert owned(moved) == {("me", "Apply"): {"f:new": {}}, ("someone", "Apply"): {"f:third": {}}}
+    dropped = go(obj, config("x/v2", other=1))
+    assert bare(dropped) == config("x/v2", other=1, third=1)
+
+
+def test_a_configuration_of_a_version_that_is_gone():
+    live = {"apiVersion": "x/v2", "kind": "X", "metadata": {"name": "a"}, "new": 1, "other": 1}
+    live["metadata"]["managedFields"] = [
+        {"manager": "me", "operation": "Apply", "apiVersion": "x/v0", "time": T0,
+         "fieldsType": "FieldsV1", "fieldsV1": {"f:ancient": {}}},
+    ]  # fmt: skip
+    config = {"apiVersion": "x/v2", "kind": "X", "metadata": {"name": "a"}, "other": 1}
+    obj = apply(live, config, "me", False, "x/v2", T1, None, versions=Versions())
+    assert bare(obj) == {**config, "new": 1}
+    assert owned(obj) == {("me", "Apply"): {"f:other": {}}}
+
+
 def test_refusals():
     with pytest.raises(BadRequest) as e:
         apply(None, {**config_map(), "apiVersion": "v2"}, "me", False, "v1", T0, CONFIG_MAP)

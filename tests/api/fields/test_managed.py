@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skiff.api.fields import managed, sets
-from skiff.api.schema.model import schema_of_kind
+from skiff.api.schema.model import Schema, schema_of_kind
 
 CONFIG_MAP = schema_of_kind("v1", "ConfigMap")
 DEPLOYMENT = schema_of_kind("apps/v1", "Deployment")
@@ -211,6 +211,24 @@ def test_managers_at_other_versions_lose_their_own_fields():
     new["new"] = 2
     managed.on_update(old, new, "c", "x/v2", at(1), None, versions=EventVersions())
     assert owned(new) == {("a",): {"f:other": {}}, ("c",): {"f:new": {}}}
+
+
+def test_a_list_that_became_atomic_is_owned_whole():
+    def schema(list_type):
+        items = {
+            "type": "object",
+            "properties": {"id": {"type": "string"}, "v": {"type": "string"}},
+        }
+        inner = {"type": "array", "x-kubernetes-list-type": list_type, "items": items}
+        if list_type == "map":
+            inner["x-kubernetes-list-map-keys"] = ["id"]
+        return Schema({"type": "object", "properties": {"list": inner, "x": {"type": "string"}}})
+
+    obj = {"apiVersion": "x/v1", "kind": "X", "metadata": {}, "list": [{"id": "a", "v": "1"}]}
+    obj = create(obj, schema=schema("map"))
+    assert 'k:{"id":"a"}' in owned(obj)[("creator",)]["f:list"]
+    obj = update(obj, "other", 1, schema("atomic"), change=lambda o: o.update(x="1"))
+    assert owned(obj) == {("creator",): {"f:list": {}}, ("other",): {"f:x": {}}}
 
 
 def test_keep_times():

@@ -185,7 +185,7 @@ DIFFERENCES = [
         {"f:spec": {"f:ports": {'k:{"port":80,"protocol":"TCP"}': {"f:protocol": L}}}},
         {},
     ),
-    (CUSTOM, {"spec": {"a": [1], "b": 1}}, {"spec": {"a": [1, 2], "b": {"c": 1}}}, {"f:spec": {"f:a": L, "f:b": L}}, {}),
+    (CUSTOM, {"spec": {"a": [1], "b": 1}}, {"spec": {"a": [1, 2], "b": 2}}, {"f:spec": {"f:a": L, "f:b": L}}, {}),
 ]  # fmt: skip
 
 
@@ -383,4 +383,15 @@ def test_merge_contains_the_configuration(live_spec, config_spec):
         assert sets.contains(claimed, path) or any(
             p[: len(path)] == path for p in sets.paths(claimed)
         ) or config_spec.get(path[-1][2:]) == []  # fmt: skip
-    assert removed == {}
+    # (A free value that takes another form loses what it had in the old one.)
+    assert removed.get("f:spec", {}).keys() <= {"f:free"}
+
+
+def test_a_free_value_changes_its_form():
+    before, after = {"spec": {"a": 1}}, {"spec": {"a": {"b": {"c": 1}}}}
+    below = {"f:spec": {"f:a": {**S, "f:b": {**S, "f:c": L}}}}
+    assert compare(CUSTOM, before, after, {}) == (below, {})
+    assert compare(CUSTOM, after, before, {}) == (
+        {"f:spec": {"f:a": L}},
+        {"f:spec": {"f:a": {"f:b": {**S, "f:c": L}}}},
+    )
