@@ -6,13 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skiff.api.fields import sets
+from skiff.api.fields import sets, types
 from skiff.api.fields.check import check, describe
 from skiff.api.fields.compare import compare
 from skiff.api.fields.extract import applied, created
 from skiff.api.fields.merge import merge, remove, with_named
 from skiff.api.fields.types import root_type
-from skiff.api.schema.model import Schema, schema_of_kind
+from skiff.api.schema.load import kinds
+from skiff.api.schema.model import Schema, definition, schema_of_kind
 
 POD = root_type(schema_of_kind("v1", "Pod"))
 DEPLOYMENT = root_type(schema_of_kind("apps/v1", "Deployment"))
@@ -395,3 +396,29 @@ def test_a_free_value_changes_its_form():
         {"f:spec": {"f:a": L}},
         {"f:spec": {"f:a": {"f:b": {**S, "f:c": L}}}},
     )
+
+
+@pytest.mark.parametrize("name", types._BY_VALUE)
+def test_structs_by_value_exist(name):
+    schema = definition(name)
+    for field in types._BY_VALUE[name]:
+        assert schema.properties[field].type == "object"
+        assert field not in schema.required
+
+
+def test_every_keyed_list_of_every_kind_has_its_keys():
+    for gvk in kinds():
+        group, version, kind = gvk.split("/")
+        todo = [root_type(schema_of_kind(f"{group}/{version}" if group else version, kind))]
+        seen = set()
+        while todo:
+            t = todo.pop()
+            if t in seen or (t.schema is not None and "JSONSchemaProps" in t.schema.name):
+                continue
+            seen.add(t)
+            todo += t.fields.values()
+            if t.kind in (types.KEYED, types.SET):
+                todo.append(t.items)
+            if t.kind == types.KEYED:
+                assert t.keys
+                assert set(t.keys) <= set(t.schema.items.properties), (gvk, t)
