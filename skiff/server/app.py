@@ -16,7 +16,7 @@ import orjson
 
 from skiff.aio.clock import Clock
 from skiff.aio.entropy import Entropy
-from skiff.aio.http.message import Request, Response
+from skiff.aio.http.message import Request, Response, Stream, Writer
 from skiff.api.errors import (
     ApiError,
     InternalError,
@@ -35,7 +35,7 @@ from skiff.server.convert import converters
 from skiff.server.engine import Engine
 from skiff.server.hooks.services import rebuild
 from skiff.server.permissive import AllowAll, NoAdmission, anybody
-from skiff.server.request import parse
+from skiff.server.request import RequestInfo, parse
 from skiff.server.seams import (
     Admission,
     Authenticator,
@@ -85,6 +85,8 @@ class Parts:
     """By (group, plural, subresource)."""
     observe: Callable[[Call, int, float], None] | None = None
     """Told of every answer: the call, the status code, the seconds it took."""
+    long_running: Callable[[RequestInfo, int], None] | None = None
+    """Told when a stream begins (1) and ends (-1)."""
 
 
 Assemble = Callable[[Engine], Parts]
@@ -115,6 +117,7 @@ class ApiServer:
         self._paths = dict(parts.paths)
         self._connectors = dict(parts.connectors)
         self._observe = parts.observe
+        self._long_running = parts.long_running
         self._clock = clock
         self._bits = entropy.random.getrandbits
         self._mutating = 0
@@ -259,6 +262,8 @@ class ApiServer:
         response.headers = headers
         if self._observe is not None:
             self._observe(call, response.status, self._clock.monotonic() - started)
+        if response.stream is not None and self._long_running is not None:
+            response.stream = _counted(response.stream, call.info, self._long_running)
         return response
 
     def _failure(self, call: Call, error: Exception) -> Response:
@@ -280,6 +285,19 @@ class ApiServer:
 
 
 _NOBODY: Final = User("")
+
+
+def _counted(
+    stream: Stream, info: RequestInfo, long_running: Callable[[RequestInfo, int], None]
+) -> Stream:
+    async def run(writer: Writer) -> None:
+        long_running(info, 1)
+        try:
+            await stream(writer)
+        finally:
+            long_running(info, -1)
+
+    return run
 
 
 class _Unknown(NotFound):

@@ -252,6 +252,10 @@ class Cache:
             index.changed = self.revision
         return index
 
+    def counts(self) -> dict[tuple[str, str], int]:
+        """How many objects are stored of each (group, plural)."""
+        return {i.storage: len(i.items) for i in self._indexes.values()}
+
     def close(self) -> None:
         """Stop following the store."""
         self._watch.close()

@@ -8,7 +8,8 @@ Source: https://kubernetes.io/docs/reference/using-api/server-side-apply/#manage
 
 from typing import Any
 
-from skiff.api.fields import managed
+from skiff.api.fields import apply, managed
+from skiff.server.options import WriteOptions
 from skiff.server.served import Served
 
 Object = dict[str, Any]
@@ -39,6 +40,28 @@ class ManagedFields:
             old,
             new,
             manager,
+            served.resource.api_version,
+            now,
+            served.schema,
+            subresource,
+            versions=served.versions,
+        )
+
+    def applied(
+        self,
+        served: Served,
+        live: Object | None,
+        config: Object,
+        options: WriteOptions,
+        subresource: str,
+        now: str,
+    ) -> Object:
+        """The object that results from a manager applying `config` to `live`. Raises Conflict."""
+        return apply.apply(
+            live,
+            config,
+            options.manager,
+            bool(options.force),
             served.resource.api_version,
             now,
             served.schema,

@@ -13,6 +13,7 @@ from skiff.api.kinds import Strategy, strategy_for
 from skiff.api.resources import Resource
 from skiff.api.schema import Schema, schema_for
 from skiff.server.cache import Cache, Index
+from skiff.server.convert import KindVersions
 from skiff.server.hooks import Hooks, hooks_for
 from skiff.server.negotiate import Shape
 from skiff.server.shape import STORED, Converted, Partial, Presenter
@@ -46,7 +47,7 @@ class Served:
         self.presenter: Presenter = STORED
         if from_storage is not None:
             self.presenter = Converted(resource.api_version, from_storage)
-        self.versions: Versions | None = None
+        self.versions: Versions | None = KindVersions(resource.kind) if to_storage else None
         """How to reach the other served versions of the same objects, where there are any."""
         self.partial: dict[str, Presenter] = {}
         self.namespaced = resource.namespaced

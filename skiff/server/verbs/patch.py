@@ -155,14 +155,8 @@ async def _apply(engine: Engine, target: Target, entry: Entry | None) -> tuple[b
             f"uid mismatch: the provided object specified uid {config['metadata']['uid']}, "
             "and no existing object was found",
         )
-    new = engine.managed.apply(
-        served,
-        live,
-        config,
-        target.options.manager,
-        target.subresource,
-        engine.now(),
-        force=bool(target.options.force),
+    new = engine.managed.applied(
+        served, live, config, target.options, target.subresource, engine.now()
     )
     accept_object(call, served, new, target.options.validation, b"")
     if entry is None:
