@@ -7,11 +7,10 @@ Endpoints (its comments define the packing into subsets).
 from collections.abc import Iterable
 from typing import Any, ClassVar, Final
 
-import msgspec
-
 from skiff.aio.clock import rfc3339
 from skiff.api.errors import AlreadyExists, ApiError, NotFound
 from skiff.api.resources import ENDPOINTS
+from skiff.api.views.base import as_json
 from skiff.api.views.core import Endpoints, Pod, Service
 from skiff.client.events import WARNING
 from skiff.client.reconciler import Key, Reconciler, Result
@@ -114,7 +113,7 @@ class EndpointsReconciler(Reconciler):
             metadata["resourceVersion"] = current.metadata.resource_version
             metadata["uid"] = current.metadata.uid
             if current.metadata.owner_references:
-                metadata["ownerReferences"] = msgspec.to_builtins(current.metadata.owner_references)
+                metadata["ownerReferences"] = as_json(current.metadata.owner_references)
         return {
             "apiVersion": "v1",
             "kind": "Endpoints",
@@ -137,7 +136,7 @@ def _labels(service: Service) -> dict[str, str]:
 def _same(
     current: Endpoints, subsets: list[Subset], labels: dict[str, str], truncated: bool
 ) -> bool:
-    stored = [msgspec.to_builtins(subset) for subset in current.subsets]
+    stored = [as_json(subset) for subset in current.subsets]
     return (
         stored == subsets
         and current.metadata.labels == labels

@@ -3,10 +3,8 @@
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-import msgspec
-
 from skiff.aio.clock import rfc3339
-from skiff.api.views.base import ObjectView, View
+from skiff.api.views.base import ObjectView, View, as_json
 from skiff.client.client import Client
 
 Condition = dict[str, Any]
@@ -14,7 +12,7 @@ Condition = dict[str, Any]
 
 def conditions_of(views: Iterable[View]) -> list[Condition]:
     """Conditions as dicts, to build the next status from."""
-    return [msgspec.to_builtins(view) for view in views]
+    return [as_json(view) for view in views]
 
 
 def find(conditions: Iterable[Condition], kind: str) -> Condition | None:
@@ -66,7 +64,7 @@ async def write(
     required: Collection[str] = (),
 ) -> bool:
     """Patch the status of `obj` from `old` to `new` (field names as on the wire) if they differ."""
-    patch = changes(msgspec.to_builtins(old), new, required)
+    patch = changes(as_json(old), new, required)
     if not patch:
         return False
     meta = obj.metadata

@@ -45,7 +45,7 @@ class World:
         """The first true result of `check` within `timeout_s` of virtual time."""
         deadline = self.clock.monotonic() + timeout_s
         while True:
-            with contextlib.suppress(ApiError):
+            with contextlib.suppress(ApiError, LookupError, ValueError):
                 if result := await check():
                     return result
             assert self.clock.monotonic() < deadline, f"not within {timeout_s} s"
@@ -86,8 +86,11 @@ class Counting:
 class Player:
     """Runs pods at once: assigned to a node, running, ready; gone when they are deleted."""
 
-    def __init__(self, world: World, *, ready: Callable[[Pod], bool] = lambda _: True) -> None:
+    def __init__(
+        self, world: World, *, ready: Callable[[Pod], bool] = lambda _: True, step_s: float = 0.002
+    ) -> None:
         self._world = world
+        self._step_s = step_s
         self._ready = ready
         self._queue: asyncio.Queue[Pod] = asyncio.Queue()
         self._next_ip = 0
@@ -99,6 +102,7 @@ class Player:
             group.create_task(self.informer.run(lambda: None))
             while True:
                 pod = await self._queue.get()
+                await self._world.clock.sleep(self._step_s)
                 with contextlib.suppress(ApiError):
                     await self._play(pod, node)
 
@@ -129,7 +133,9 @@ class Player:
                     for t in ("Ready", "ContainersReady")
                 ],
             }
-            await client.patch(PODS, meta.name, meta.namespace, {"status": status}, "merge", "status")
+            await client.patch(
+                PODS, meta.name, meta.namespace, {"status": status}, "merge", "status"
+            )
 
     async def set_ready(self, name: str, ready: bool, namespace: str = "default") -> None:
         now = rfc3339(self._world.clock.now())
@@ -202,9 +208,10 @@ def run(
     """Run `test` on a control plane on virtual time; with `play`, pods run as if on `node-1`."""
 
     async def main() -> None:
-        async with asyncio.timeout(DEADLINE_S), control_plane(
-            without=without, options=options
-        ) as world:
+        async with (
+            asyncio.timeout(DEADLINE_S),
+            control_plane(without=without, options=options) as world,
+        ):
             if not play:
                 await test(world)
                 return
@@ -228,7 +235,9 @@ def node(name: str) -> Object:
         "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}},
         "status": {
             "capacity": {"cpu": "8", "memory": "16Gi", "pods": "1000"},
-            "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2023-11-14T00:00:00Z"}],
+            "conditions": [
+                {"type": "Ready", "status": "True", "lastTransitionTime": "2023-11-14T00:00:00Z"}
+            ],
         },
     }
 
@@ -236,7 +245,11 @@ def node(name: str) -> Object:
 def template(labels: dict[str, str], image: str = "web:1") -> Object:
     return {
         "metadata": {"labels": labels},
-        "spec": {"containers": [{"name": "c", "image": image, "ports": [{"name": "http", "containerPort": 80}]}]},
+        "spec": {
+            "containers": [
+                {"name": "c", "image": image, "ports": [{"name": "http", "containerPort": 80}]}
+            ]
+        },
     }
 
 

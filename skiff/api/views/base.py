@@ -1,6 +1,6 @@
 """What every view is: a frozen struct with Kubernetes' field names on the wire."""
 
-from typing import TYPE_CHECKING, ClassVar, Final, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
 import msgspec
 
@@ -30,3 +30,8 @@ class ObjectView(Protocol):
 
     @property
     def metadata(self) -> "ObjectMeta": ...
+
+
+def as_json(value: Any) -> Any:
+    """A view, or a tuple of them, as plain JSON values (lists, dicts; zero values left out)."""
+    return msgspec.json.decode(msgspec.json.encode(value))

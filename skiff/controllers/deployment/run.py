@@ -97,7 +97,7 @@ class DeploymentReconciler(Reconciler):
         if deployment.metadata.deletion_timestamp:
             return await self._write_plain_status(rollout)
         if (paused := progress.pause_condition(deployment)) is not None:
-            await self._write_condition(rollout, paused)
+            await self._note(rollout, paused)
         if deployment.spec.paused or plan.is_scaling_event(deployment, every):
             return await self._scale(rollout)
         if _is_recreate(deployment):
@@ -176,11 +176,10 @@ class DeploymentReconciler(Reconciler):
         if patch:
             await self._patch(new, patch)
             rollout.new = await self._client.read(ReplicaSet, meta.name, meta.namespace)
-        if deployment.metadata.annotations.get(plan.REVISION) != wanted[plan.REVISION]:
-            await self._annotate_revision(deployment, wanted[plan.REVISION])
+        found = None
         if progress.has_deadline(deployment) and progress.progressing(deployment) is None:
-            message = f'Found new replica set "{meta.name}"'
-            await self._write_condition(rollout, ("True", "FoundNewReplicaSet", message))
+            found = ("True", "FoundNewReplicaSet", f'Found new replica set "{meta.name}"')
+        await self._note(rollout, found, wanted[plan.REVISION])
         return rollout.new or new
 
     async def _create_new(self, rollout: "_Rollout") -> None:
@@ -201,18 +200,16 @@ class DeploymentReconciler(Reconciler):
             if not namespace_ends(e):
                 message = f'Failed to create new replica set "{name}": {e.message}'
                 if progress.has_deadline(deployment):
-                    await self._write_condition(
-                        rollout, ("False", "ReplicaSetCreateError", message)
-                    )
+                    await self._note(rollout, ("False", "ReplicaSetCreateError", message))
                 self._events.record(deployment, WARNING, "ReplicaSetCreateError", message)
             raise
         if size > 0:
             message = f"Scaled up replica set {name} from 0 to {size}"
             self._events.record(deployment, NORMAL, "ScalingReplicaSet", message)
-        await self._annotate_revision(deployment, rs["metadata"]["annotations"][plan.REVISION])
+        created = None
         if progress.has_deadline(deployment):
-            message = f'Created new replica set "{name}"'
-            await self._write_condition(rollout, ("True", "NewReplicaSetCreated", message))
+            created = ("True", "NewReplicaSetCreated", f'Created new replica set "{name}"')
+        await self._note(rollout, created, rs["metadata"]["annotations"][plan.REVISION])
 
     def _new_replica_set(self, rollout: "_Rollout", spec: dict[str, Any]) -> dict[str, Any]:
         deployment = rollout.deployment
@@ -260,9 +257,6 @@ class DeploymentReconciler(Reconciler):
         collisions = {"collisionCount": deployment.status.collision_count + 1}
         await self._patch(deployment, {"status": collisions}, "status")
         log.info("deployment %s: hash collision on %s", deployment.metadata.name, name)
-
-    async def _annotate_revision(self, deployment: Deployment, revision: str) -> None:
-        await self._patch(deployment, {"metadata": {"annotations": {plan.REVISION: revision}}})
 
     # Sizes and history
 
@@ -314,12 +308,22 @@ class DeploymentReconciler(Reconciler):
         wait_s = progress.deadline_in_s(deployment, new, now)
         return None if wait_s is None else Result(wait_s)
 
-    async def _write_condition(self, rollout: "_Rollout", what: tuple[str, str, str]) -> None:
+    async def _note(
+        self, rollout: "_Rollout", what: tuple[str, str, str] | None, revision: str = ""
+    ) -> None:
+        """Set the Progressing condition and the revision annotation where they differ, both through
+        the status: that leaves the generation alone."""
         deployment = rollout.deployment
+        patch: dict[str, Any] = {}
+        if revision and deployment.metadata.annotations.get(plan.REVISION) != revision:
+            patch["metadata"] = {"annotations": {plan.REVISION: revision}}
         conditions = status.conditions_of(deployment.status.conditions)
-        if progress.set_condition(conditions, progress.PROGRESSING, *what, self._clock.now()):
-            await self._patch(deployment, {"status": {"conditions": conditions}}, "status")
+        now = self._clock.now()
+        if what and progress.set_condition(conditions, progress.PROGRESSING, *what, now):
+            patch["status"] = {"conditions": conditions}
             rollout.deployment = progress.with_conditions(deployment, conditions)
+        if patch:
+            await self._patch(deployment, patch, "status")
 
     async def _patch(
         self,

@@ -6,9 +6,8 @@ Source: https://kubernetes.io/docs/concepts/services-networking/endpoint-slices/
 from collections.abc import Iterable
 from typing import Any, ClassVar, Final
 
-import msgspec
-
 from skiff.api.errors import ApiError
+from skiff.api.views.base import as_json
 from skiff.api.views.core import EndpointAddress, Endpoints, Service
 from skiff.api.views.discovery import EndpointSlice
 from skiff.client.events import WARNING
@@ -110,7 +109,7 @@ def desired(endpoints: Endpoints) -> dict[str, plan.Desired]:
     """The endpoints of each family that the subsets give. Pure."""
     result = {"IPv4": plan.Desired(), "IPv6": plan.Desired()}
     for subset in endpoints.subsets:
-        ports = [msgspec.to_builtins(port) for port in subset.ports]
+        ports = [as_json(port) for port in subset.ports]
         for port in ports:
             port.setdefault("name", "")
             port.setdefault("protocol", "TCP")
@@ -128,5 +127,5 @@ def _endpoint(address: EndpointAddress, ready: bool) -> dict[str, Any]:
     if address.node_name:
         endpoint["nodeName"] = address.node_name
     if address.target_ref is not None:
-        endpoint["targetRef"] = msgspec.to_builtins(address.target_ref)
+        endpoint["targetRef"] = as_json(address.target_ref)
     return endpoint

@@ -4,8 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import msgspec
-
+from skiff.api.views.base import as_json
 from skiff.api.views.core import Node, Pod, Service
 from skiff.api.views.discovery import EndpointSlice
 from skiff.controllers import pods, services
@@ -159,7 +158,7 @@ def pack(
     for found in existing:
         if found.address_type != address_type:
             continue
-        key = port_set(msgspec.to_builtins(found.ports))
+        key = port_set(as_json(found.ports))
         if key in wanted.endpoints:
             by_ports.setdefault(key, []).append(found)
         else:
@@ -194,7 +193,7 @@ def _pack_ports(
     held: list[tuple[EndpointSlice, list[Endpoint], bool]] = []
     for found in existing:
         kept, changed = [], False
-        for old in msgspec.to_builtins(found.endpoints):
+        for old in as_json(found.endpoints):
             new = missing.pop(_identity(old), None)
             changed |= new != old
             if new is not None:
