@@ -1,0 +1,249 @@
+"""A whole cluster in one process: the API server on the memory store, the controllers, the scheduler
+and nodes whose containers are simulated, joined by the in-process transport, on virtual time and a
+seed.
+
+    async def main() -> None:
+        async with Cluster(nodes=2, seed=1) as cluster:
+            await cluster.client.create(DEPLOYMENTS, deployment, "default")
+            await cluster.wait_until(lambda: cluster.list(PODS, "default"))
+
+    run_virtual(main())
+
+Nothing in it reads the machine's time, draws randomness of its own, or uses threads, so the same
+program with the same seed does the same, write by write (`event_log`). Each part is a process of its
+own in that it has its own connection and its own copy of what it knows: it can be killed and started
+again (`kill`, `start`). What does not end well ends the test.
+"""
+
+import asyncio
+import inspect
+import zlib
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from skiff.aio.clock import LoopClock
+from skiff.aio.entropy import Entropy
+from skiff.aio.http.message import Request, Response
+from skiff.aio.run import Component, Group
+from skiff.api.errors import NotFound
+from skiff.api.resources import Resource
+from skiff.client.client import Client
+from skiff.client.events import EventRecorder
+from skiff.client.informer import InformerFactory
+from skiff.client.transport import LocalTransport
+from skiff.controllers.context import Options
+from skiff.controllers.manager import ControllerManager
+from skiff.scheduler.run import NAME as SCHEDULER_NAME
+from skiff.scheduler.run import Scheduler
+from skiff.store.memory import MemoryStore
+from skiff.server.stamp import stamp
+from skiff.testing.events import EventLog
+from skiff.testing.faults import Faults, FaultyStore, FaultyTransport
+from skiff.testing.loop import run_virtual
+from skiff.testing.process import Process
+from skiff.testing.server import HISTORY, LocalServer
+
+__all__ = ["Cluster", "Faults", "run_virtual"]
+
+EPOCH = 1_767_225_600.0
+"""When a cluster's time begins: 2026-01-01T00:00:00Z."""
+LATENCY_S = 0.0005
+READY_TIMEOUT_S = 60.0
+LOOK_AGAIN_S = 1.0
+"""How long `wait_until` goes without looking where nothing is written."""
+
+SERVER, CONTROLLERS, SCHEDULER = "server", "controllers", "scheduler"
+ADMIN = ("kubernetes-admin", ("system:masters",))
+
+Object = dict[str, Any]
+T = TypeVar("T")
+Condition = Callable[[], T | Awaitable[T]]
+
+
+class Cluster:
+    """See the module's text. `nodes` is how many there are (`node-1`, …); `without` names controllers
+    that are not to run; `faults` apply from when all is ready."""
+
+    def __init__(
+        self,
+        nodes: int = 1,
+        seed: int = 1,
+        *,
+        faults: Faults | None = None,
+        options: Options | None = None,
+        without: Collection[str] = (),
+    ) -> None:
+        self.seed = seed
+        self.clock = LoopClock(EPOCH)
+        self.event_log = EventLog()
+        self.faults = Faults(latency_s=LATENCY_S)
+        self.processes: dict[str, Process] = {}
+        self._wanted_faults = faults
+        self._options = options or Options(ca_pem="in-process")
+        self._without = without
+        self._node_names = [f"node-{i + 1}" for i in range(nodes)]
+        self._stores = MemoryStore(stamp, self.clock, HISTORY)
+        self._store = FaultyStore(self._stores, self.faults, self._entropy("store"))
+        self._written = asyncio.Event()
+        self._group = asyncio.TaskGroup()
+        self.client = self.client_as(*ADMIN, agent="kubectl")
+
+    # Coming and going
+
+    async def __aenter__(self) -> Self:
+        self._stores.watch("", self._stores.revision, self._note)
+        await self._group.__aenter__()
+        try:
+            async with asyncio.timeout(READY_TIMEOUT_S):
+                await self._start_all()
+        except BaseException as error:
+            await self.__aexit__(type(error), error, error.__traceback__)
+            raise
+        if self._wanted_faults is not None:
+            for name in Faults.__slots__:
+                setattr(self.faults, name, getattr(self._wanted_faults, name))
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._stop_all()
+        await self._group.__aexit__(kind, error, trace)
+        await self._stores.close()
+
+    async def _start_all(self) -> None:
+        self._add(SERVER, self._make_server)
+        self._add(CONTROLLERS, self._make_controllers)
+        self._add(SCHEDULER, self._make_scheduler)
+        for name in self._node_names:
+            self._add_node(name)
+        await self.processes[SERVER].start()
+        rest = [p.begin() for n, p in self.processes.items() if n != SERVER]
+        for ready in rest:
+            await ready.wait()
+
+    async def _stop_all(self) -> None:
+        for process in reversed(self.processes.values()):
+            await process.stop()
+
+    def _add(self, name: str, make: Callable[[], tuple[Component, list[FaultyTransport]]]) -> None:
+        self.processes[name] = Process(name, make, self._group)
+
+    # Parts
+
+    def _make_server(self) -> tuple[Component, list[FaultyTransport]]:
+        return LocalServer(self._store, self.clock, self._entropy(SERVER)), []
+
+    def _make_controllers(self) -> tuple[Component, list[FaultyTransport]]:
+        client, transport = self._component("system:kube-controller-manager", (), CONTROLLERS)
+        manager = ControllerManager(
+            client,
+            self.clock,
+            client.entropy,
+            options=self._options,
+            without=self._without,
+        )
+        return manager, [transport]
+
+    def _make_scheduler(self) -> tuple[Component, list[FaultyTransport]]:
+        client, transport = self._component("system:kube-scheduler", (), SCHEDULER)
+        informers = InformerFactory(client)
+        recorder = EventRecorder(client, SCHEDULER_NAME)
+        scheduler = Scheduler(client, informers, recorder, self.clock, client.entropy)
+        parts = [("informers", informers), ("events", recorder), ("scheduler", scheduler)]
+        return Group(parts), [transport]
+
+    def _add_node(self, name: str) -> None:
+        raise NotImplementedError(name)
+
+    def _component(
+        self, user: str, groups: Sequence[str], name: str
+    ) -> tuple[Client, FaultyTransport]:
+        entropy = self._entropy(name)
+        inner = LocalTransport(self._handle, user, groups)
+        transport = FaultyTransport(inner, self.faults, self.clock, entropy)
+        return Client(transport, self.clock, entropy, f"skiff-{name}/1"), transport
+
+    def _entropy(self, name: str) -> Entropy:
+        """Each part draws from its own source, so that one part's draws do not shift another's."""
+        return Entropy(zlib.crc32(name.encode(), self.seed & 0xFFFFFFFF))
+
+    def _handle(self, request: Request) -> Response | Awaitable[Response]:
+        server = self.processes[SERVER].component
+        if not self.processes[SERVER].running or not isinstance(server, LocalServer):
+            raise ConnectionRefusedError("connection refused")
+        return server.handle(request)
+
+    # What tests do
+
+    @property
+    def server(self) -> LocalServer:
+        """The API server that runs now."""
+        component = self.processes[SERVER].component
+        assert isinstance(component, LocalServer)
+        return component
+
+    def client_as(self, user: str, groups: Sequence[str] = (), agent: str = "") -> Client:
+        """A client for tests, as any user: no faults, no delays."""
+        transport = LocalTransport(self._handle, user, groups)
+        return Client(transport, self.clock, self._entropy(f"client {user}"), f"{agent or user}/1")
+
+    def get(self, resource: Resource, name: str, namespace: str = "") -> Object | None:
+        """An object as the server has it now, without a request."""
+        return self.server.api.engine.get(resource, name, namespace)
+
+    def list(self, resource: Resource, namespace: str = "") -> list[Object]:
+        """Objects as the server has them now, without a request."""
+        return self.server.api.engine.list(resource, namespace)
+
+    async def advance(self, seconds: float) -> None:
+        """Let virtual time pass."""
+        await self.clock.sleep(seconds)
+
+    async def wait_until(self, condition: Condition[T], timeout_s: float = 120.0) -> T:
+        """The first true result of `condition` (a function, or an async one), which is asked again
+        after each write. NotFound counts as not yet. Raises AssertionError after `timeout_s`."""
+        deadline = self.clock.monotonic() + timeout_s
+        while True:
+            self._written.clear()
+            try:
+                result = condition()
+                found: T = await result if inspect.isawaitable(result) else result
+                if found:
+                    return found
+            except NotFound:
+                pass
+            left = deadline - self.clock.monotonic()
+            assert left > 0, f"seed {self.seed}: not within {timeout_s} s: {_name(condition)}"
+            try:
+                async with asyncio.timeout(min(left, LOOK_AGAIN_S)):
+                    await self._written.wait()
+            except TimeoutError:
+                pass
+
+    async def kill(self, name: str) -> None:
+        """End a process (`server`, `controllers`, `scheduler`, a node's name) as SIGKILL does."""
+        await self.processes[name].kill()
+
+    async def start(self, name: str) -> None:
+        """Start a process that was killed; returns when it is ready."""
+        await self.processes[name].start()
+
+    async def restart(self, name: str) -> None:
+        """Kill a process and start it anew."""
+        await self.kill(name)
+        await self.start(name)
+
+    def _note(self, events: Sequence[Any]) -> None:
+        self.event_log.note(self.clock.monotonic(), events)
+        self._written.set()
+
+
+def _name(condition: Callable[[], Any]) -> str:
+    code = getattr(condition, "__code__", None)
+    where = f" ({code.co_filename}:{code.co_firstlineno})" if code else ""
+    return f"{getattr(condition, '__qualname__', condition)}{where}"
