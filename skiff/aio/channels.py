@@ -220,10 +220,23 @@ class WebSocketConnection:
 
     async def send(self, data: bytes, *, text: bool = False) -> None:
         """Send one message. Raises ConnectionError where the connection has gone."""
+        self.queue(data, text=text)
+        await self._raw.drain()
+
+    def queue(self, data: bytes, *, text: bool = False) -> None:
+        """Send one message without waiting. Raises ConnectionError where the connection has gone."""
         if self.closed:
             raise ConnectionResetError("the connection is closed")
         self.socket.send(data, text=text)
         self._flush()
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that the peer has yet to take."""
+        return self._raw.buffered
+
+    async def drain(self) -> None:
+        """Return when little is queued."""
         await self._raw.drain()
 
     def ping(self) -> None:

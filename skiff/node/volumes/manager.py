@@ -117,6 +117,7 @@ class VolumeManager:
         self._pods: dict[str, _PodVolumes] = {}
         self._dirty: set[str] = set()
         self._wake = asyncio.Event()
+        self._sleeps_until = 0.0
         self._objects = ObjectCache(client, self._on_objects)
         self._tokens = Tokens(client, clock, entropy)
         self._context = Context(disk, client, self._objects, self._tokens, allocatable)
@@ -143,6 +144,8 @@ class VolumeManager:
         self._objects.use(uid, references(pod))
         async with entry.lock:
             await self._setup(entry)
+        if self._tokens.next_renewal()[0] < self._sleeps_until:
+            self._wake.set()
 
     async def _setup(self, entry: _PodVolumes) -> None:
         failures: list[tuple[str, str]] = []
@@ -254,7 +257,9 @@ class VolumeManager:
         """Wait for the next change or renewal, and act on it."""
         due_at, due = self._tokens.next_renewal()
         if not due and not self._dirty:
+            self._sleeps_until = due_at
             await self._sleep(due_at - self._clock.now())
+            self._sleeps_until = 0.0
             return
         uids, self._dirty = self._dirty | due, set()
         for uid in sorted(uids):

@@ -13,7 +13,8 @@ _ATTRIBUTES = (
     "profile|src|usemap"
 )
 _LINK = re.compile(
-    rb"(<[^>]*?\b(?:" + _ATTRIBUTES.encode() + rb")\s*=\s*)(\"[^\"]*\"|'[^']*')", re.IGNORECASE | re.DOTALL
+    rb"(<[^>]*?\b(?:" + _ATTRIBUTES.encode() + rb")\s*=\s*)(\"[^\"]*\"|'[^']*')",
+    re.IGNORECASE | re.DOTALL,
 )
 
 
