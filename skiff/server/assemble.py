@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from skiff.aio.http.message import Handler
 from skiff.aio.run import Component
 from skiff.server.admission import table as admission_table
+from skiff.server.admission.quota import Ledger, QuotaStatus
 from skiff.server.app import Parts
 from skiff.server.authn.bootstrap_tokens import BootstrapTokens
 from skiff.server.authn.chain import AuthenticationChain
@@ -54,6 +55,7 @@ class Settings:
     """The service account key, PEM; asked once, on the first use."""
     verifying_keys: Callable[[], Sequence[bytes]] | None = None
     """Keys that tokens may be signed with, PEM; the signing key where None."""
+    enabled_admission: Sequence[str] = ()
     disabled_admission: Sequence[str] = ()
 
 
@@ -81,8 +83,10 @@ class Assembly:
             anonymous=settings.anonymous,
         )
         self.authorizer = AuthorizationChain(engine, settings.authorization_modes)
+        self.ledger = Ledger(engine, clock)
         self.admission = admission_table.build(
-            admission_table.Needs(engine, engine.entropy, self.authorizer),
+            admission_table.Needs(engine, engine.entropy, self.authorizer, self.ledger),
+            enabled=settings.enabled_admission,
             disabled=settings.disabled_admission,
         )
         issuer = Issuer(Signer(key), clock, settings.issuer, audiences, engine.entropy.uid)
@@ -113,6 +117,7 @@ class Assembly:
         """What goes on running beside the server, by name."""
         return [
             ("clusterrole-aggregation", Aggregation(handler, self._engine)),
+            ("quota-status", QuotaStatus(handler, self._engine, self.ledger, self._engine.clock)),
             ("kubernetes-service", Bootstrap(handler, self._engine, self.settings.facts)),
         ]
 

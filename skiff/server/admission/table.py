@@ -7,13 +7,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from skiff.aio.entropy import Entropy
+from skiff.server.admission import optional
+from skiff.server.admission.certificates import (
+    CertificateApproval,
+    CertificateSigning,
+    CertificateSubjectRestriction,
+)
 from skiff.server.admission.chain import AdmissionChain
 from skiff.server.admission.escalation import Escalation
 from skiff.server.admission.ingress import DefaultIngressClass
+from skiff.server.admission.limit_ranger import LimitRanger
 from skiff.server.admission.namespace_lifecycle import NamespaceLifecycle
 from skiff.server.admission.nodes import NodeRestriction, TaintNodesByCondition
+from skiff.server.admission.pod_security import PodSecurity
 from skiff.server.admission.priority import Priority
+from skiff.server.admission.quota import Ledger, ResourceQuota
 from skiff.server.admission.rule import RemoteRule, Rule
+from skiff.server.admission.runtime_class import RuntimeClass
 from skiff.server.admission.service_account import ServiceAccount
 from skiff.server.admission.storage import (
     DefaultStorageClass,
@@ -21,9 +31,19 @@ from skiff.server.admission.storage import (
     StorageObjectInUseProtection,
 )
 from skiff.server.admission.tolerations import DefaultTolerationSeconds
+from skiff.server.admission.topology_labels import PodTopologyLabels
 from skiff.server.authz.chain import AuthorizationChain
 from skiff.server.authz.escalation import EscalationCheck
 from skiff.server.seams import Objects
+
+# Off unless they are asked for.
+DISABLED = (
+    "AlwaysPullImages",
+    "OwnerReferencesPermissionEnforcement",
+    "ExtendedResourceToleration",
+    "DenyServiceExternalIPs",
+    "AlwaysDeny",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,45 +53,61 @@ class Needs:
     objects: Objects
     entropy: Entropy
     authorizer: AuthorizationChain
+    ledger: Ledger
 
 
 def rules(needs: Needs) -> tuple[Rule, ...]:
     """The rules that run before webhooks and policies."""
-    objects = needs.objects
+    objects, authorizer = needs.objects, needs.authorizer
     return (
         NamespaceLifecycle(objects),  # first: nothing else is worth doing in a missing namespace
+        LimitRanger(objects),  # before whatever counts requests
         ServiceAccount(objects, needs.entropy),
         NodeRestriction(objects),
         TaintNodesByCondition(),
+        optional.AlwaysPullImages(),
+        PodSecurity(objects),
         Priority(objects),
         DefaultTolerationSeconds(),
+        optional.ExtendedResourceToleration(),
         DefaultStorageClass(objects),
         StorageObjectInUseProtection(),
+        optional.OwnerReferencesPermissionEnforcement(authorizer),
         PersistentVolumeClaimResize(objects),
+        RuntimeClass(objects),
+        CertificateApproval(authorizer),
+        CertificateSigning(authorizer),
+        CertificateSubjectRestriction(),
         DefaultIngressClass(objects),
-        Escalation(EscalationCheck(needs.authorizer)),
+        optional.DenyServiceExternalIPs(),
+        PodTopologyLabels(objects),
+        Escalation(EscalationCheck(authorizer)),
     )
 
 
-def last_rules(needs: Needs) -> tuple[Rule, ...]:  # noqa: ARG001 - filled below
+def last_rules(needs: Needs) -> tuple[Rule, ...]:
     """The rules that see what webhooks made of the object."""
-    return ()
+    return (
+        ResourceQuota(needs.ledger),  # it charges: nothing may refuse after it
+        optional.AlwaysDeny(),
+    )
 
 
 def build(
     needs: Needs,
     *,
+    enabled: Sequence[str] = (),
     disabled: Sequence[str] = (),
     remote: Sequence[RemoteRule] = (),
 ) -> AdmissionChain:
-    """The chain; `disabled` names rules that are left out. Raises ValueError for an unknown name."""
+    """The chain; `enabled` and `disabled` name rules beside the default set. Raises ValueError for
+    a name that no rule has."""
     first, last = rules(needs), last_rules(needs)
     known = {rule.name for rule in (*first, *last)}
-    unknown = sorted(set(disabled) - known)
+    unknown = sorted({*enabled, *disabled} - known)
     if unknown:
         raise ValueError(f"unknown admission plugins: {', '.join(unknown)}")
+    off = {*disabled, *(n for n in DISABLED if n not in enabled)}
     return AdmissionChain(
-        [r for r in first if r.name not in disabled],
-        [r for r in last if r.name not in disabled],
-        remote,
+        [r for r in first if r.name not in off], [r for r in last if r.name not in off], remote
     )
