@@ -87,6 +87,15 @@ ROLES: tuple[Role, ...] = (
             "list watch | networking.k8s.io | networkpolicies",
         ),
     ),
+    # It also makes the Service kube-dns and says where it answers.
+    Role(
+        "skiff:dns",
+        (
+            "create get | core | services",
+            "create get update patch | discovery.k8s.io | endpointslices",
+        ),
+        namespace="kube-system",
+    ),
     Role(
         "system:kube-scheduler",
         (
@@ -165,6 +174,7 @@ BINDINGS: tuple[Binding, ...] = (
     Binding("system:node", ()),
     Binding("system:node-proxier", (_PROXY,)),
     Binding("skiff:dns", (_PROXY,)),
+    Binding("skiff:dns", (_PROXY,), namespace="kube-system"),
     Binding("system:kube-controller-manager", (_CONTROLLER_MANAGER,)),
     Binding("system:kube-dns", ("SA:kube-system/kube-dns",)),
     Binding("system:kube-scheduler", (_SCHEDULER,)),
