@@ -371,6 +371,8 @@ def test_laws(first, changes):
             obj = do(obj, config_map(**wanted), manager)
         except Conflict:
             obj = do(obj, config_map(**wanted), manager, force=True)
+            for other, theirs in applied.items():  # what was forced is no longer theirs
+                applied[other] = {k: v for k, v in theirs.items() if wanted.get(k, v) == v}
         applied[manager] = wanted
         assert do(obj, config_map(**wanted), manager, time=T2) == obj
         assert wanted.items() <= obj.get("data", {}).items()
