@@ -8,7 +8,9 @@ from tests.controllers.world import World, run, workload
 RCS = RESOURCES["", "v1", "replicationcontrollers"]
 
 
-@pytest.mark.parametrize(("kind", "resource"), [("ReplicaSet", REPLICASETS), ("ReplicationController", RCS)])
+@pytest.mark.parametrize(
+    ("kind", "resource"), [("ReplicaSet", REPLICASETS), ("ReplicationController", RCS)]
+)
 def test_creates_scales_and_replaces(kind, resource) -> None:
     async def test(world: World) -> None:
         await world.client.create(resource, workload(kind, "web", 3))

@@ -165,6 +165,8 @@ class SliceWriter:
             body = self._body(owner, labels, annotations, address_type, new)
             kept = {k: v for k, v in meta.annotations.items() if k != TRIGGER_TIME}
             body["metadata"]["annotations"] = kept | annotations
+            if meta.generate_name:
+                body["metadata"]["generateName"] = meta.generate_name
             body["metadata"] |= {
                 "name": meta.name,
                 "uid": meta.uid,
