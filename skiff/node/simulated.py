@@ -13,7 +13,8 @@ container by a dot and its name after the key:
     simulation.skiff.dev/readiness: "false"          also liveness, startup: what probes find
     simulation.skiff.dev/log: "hello"                what it writes when it starts
 
-Tests may also reach in: `end`, `set_probe`, `write_log`, `available`, `exec_handler`.
+Tests may also reach in: `end`, `set_probe`, `write_log`, `available`, `exec_handler`,
+`forward_handler`.
 """
 
 import asyncio
@@ -23,7 +24,10 @@ from dataclasses import dataclass, field, replace
 
 from skiff.aio.clock import Clock, rfc3339
 from skiff.aio.entropy import Entropy
+from skiff.aio.http.message import Request, Response
+from skiff.node import simulated_streams
 from skiff.node.images import InvalidImageName, normalize
+from skiff.node.local_streams import LocalStreams, Wanted
 from skiff.node.runtime import (
     ANNOTATION_CONTAINER_TYPE,
     Container,
@@ -46,6 +50,7 @@ from skiff.node.runtime import (
     SandboxConfig,
     SandboxStatus,
 )
+from skiff.node.simulated_streams import ForwardHandler
 
 PREFIX = "simulation.skiff.dev/"
 IMAGE_SIZE_BYTES = 10_000_000
@@ -95,6 +100,8 @@ class SimulatedRuntime:
     def __init__(self, clock: Clock, entropy: Entropy, cidr: str = DEFAULT_CIDR) -> None:
         self.available = True
         self.exec_handler: ExecHandler | None = None
+        self.forward_handler: ForwardHandler | None = None
+        self._streams = LocalStreams()
         self._clock = clock
         self._entropy = entropy
         self._network = ipaddress.ip_network(cidr)
@@ -285,10 +292,7 @@ class SimulatedRuntime:
         self, container_id: str, command: Sequence[str], timeout_s: float
     ) -> ExecResult:
         del timeout_s
-        self._check()
-        container = self._container(container_id)
-        if container.state is not ContainerState.RUNNING:
-            raise RuntimeRemoteError(f"container is in CONTAINER_{container.state.name} state")
+        self._running(container_id)
         if self.exec_handler is not None:
             return self.exec_handler(container_id, command)
         return ExecResult(b"", b"", 0)
@@ -303,25 +307,39 @@ class SimulatedRuntime:
         stderr: bool,
         tty: bool,
     ) -> str:
-        del command, stdin, stdout, stderr, tty
-        return self._no_streams(container_id)
+        self._running(container_id)
+        scripted = self.exec_handler is not None
+        return self._streams.command(
+            Wanted(stdin, stdout, stderr, tty),
+            simulated_streams.command(self, container_id, command, scripted=scripted, stdin=stdin),
+        )
 
     async def attach_url(
         self, container_id: str, *, stdin: bool, stdout: bool, stderr: bool, tty: bool
     ) -> str:
-        del stdin, stdout, stderr, tty
-        return self._no_streams(container_id)
+        self._running(container_id)
+        return self._streams.command(
+            Wanted(stdin, stdout, stderr, tty),
+            simulated_streams.attach(self, container_id, self.log_entries, self._clock),
+        )
 
     async def port_forward_url(self, sandbox_id: str, ports: Sequence[int]) -> str:
-        del ports
         self._check()
         self._sandbox(sandbox_id)
-        raise RuntimeRemoteError("a simulated pod has no ports to forward to", "UNIMPLEMENTED")
+        return self._streams.forward(
+            ports, simulated_streams.forward(sandbox_id, lambda: self.forward_handler)
+        )
 
-    def _no_streams(self, container_id: str) -> str:
+    async def serve_stream(self, url: str, request: Request) -> Response:
+        """Answer the upgrade request for an address that this runtime gave out."""
+        return await self._streams.serve_stream(url, request)
+
+    def _running(self, container_id: str) -> _Container:
         self._check()
-        self._container(container_id)
-        raise RuntimeRemoteError("a simulated container has no processes", "UNIMPLEMENTED")
+        container = self._container(container_id)
+        if container.state is not ContainerState.RUNNING:
+            raise RuntimeRemoteError(f"container is in CONTAINER_{container.state.name} state")
+        return container
 
     async def reopen_log(self, container_id: str) -> None:
         self._check()
