@@ -86,7 +86,7 @@ def container_config(config: ContainerConfig) -> pb.ContainerConfig:
             for m in config.mounts
         ],
         devices=[
-            pb.Device(container_path=c, host_path=h, permissions=p) for c, h, p in config.devices
+            pb.Device(container_path=c, host_path=h, permissions=p) for h, c, p in config.devices
         ],
         labels=dict(config.labels),
         annotations=dict(config.annotations),

@@ -198,7 +198,8 @@ class ContainerSecurity:
 @dataclass(frozen=True, slots=True)
 class ContainerConfig:
     """What a container is made from. `image` is the image's id; `attempt` is its restart count.
-    `log_path` is relative to the sandbox's log directory."""
+    `log_path` is relative to the sandbox's log directory; `devices` are (host path, container path,
+    permissions)."""
 
     name: str
     image: str

@@ -319,8 +319,6 @@ def _without_runtime(
                 "exitCode": LOST_EXIT_CODE,
                 "reason": LOST_REASON,
                 "message": LOST_MESSAGE,
-                "startedAt": None,
-                "finishedAt": None,
             }
             if pod.metadata.deletion_timestamp or around.ending:
                 status["state"] = {"terminated": lost}
@@ -332,8 +330,6 @@ def _without_runtime(
                 "exitCode": 0,
                 "reason": "Completed",
                 "message": INIT_LOST_MESSAGE,
-                "startedAt": None,
-                "finishedAt": None,
             }
         }
         return status

@@ -1,0 +1,128 @@
+"""Whether the node takes a pod: what the scheduler checked, checked once more where it runs.
+
+Pods that were bound past the scheduler, or while something changed, are refused here: they fail with
+one of these reasons and nothing of them is started.
+
+Source: https://kubernetes.io/docs/concepts/scheduling-eviction/ (node admission)
+"""
+
+from collections.abc import Iterable, Mapping
+from functools import reduce
+
+from skiff.api.quantity import Quantity, parse
+from skiff.api.selectors import Requirement
+from skiff.api.views.affinity import NodeSelectorRequirement, NodeSelectorTerm
+from skiff.api.views.node import Node
+from skiff.api.views.pod import Pod
+from skiff.node.lifecycle.status import Verdict
+from skiff.node.resources import pod_requests
+
+_OPERATORS = {
+    "In": "in", "NotIn": "notin", "Exists": "exists", "DoesNotExist": "!", "Gt": "gt", "Lt": "lt",
+}  # fmt: skip
+
+
+def admit(
+    pod: Pod, others: Iterable[Pod], node: Node, allocatable: Mapping[str, str]
+) -> Verdict | None:
+    """Why the pod is refused, or None. `others` are the pods that the node already has."""
+    others = list(others)
+    return (
+        _check_affinity(pod, node)
+        or _check_ports(pod, others)
+        or _check_resources(pod, others, allocatable)
+    )
+
+
+def _check_resources(pod: Pod, others: list[Pod], allocatable: Mapping[str, str]) -> Verdict | None:
+    pods = parse(allocatable.get("pods", "110")).whole()
+    if len(others) + 1 > pods:
+        return _out_of("pods", 1, len(others), pods)
+    wanted = pod_requests(pod)
+    used: dict[str, Quantity] = reduce(_sum, (pod_requests(o) for o in others), {})
+    for name, amount in sorted(wanted.items(), key=lambda item: (item[0] != "cpu", item[0])):
+        if not amount:
+            continue
+        have = parse(allocatable.get(name, "0"))
+        taken = used.get(name, parse(0))
+        if taken + amount > have:
+            unit = _milli if name == "cpu" else _whole
+            return _out_of(name, unit(amount), unit(taken), unit(have))
+    return None
+
+
+def _sum(a: dict[str, Quantity], b: Mapping[str, Quantity]) -> dict[str, Quantity]:
+    return a | {n: a[n] + q if n in a else q for n, q in b.items()}
+
+
+def _milli(amount: Quantity) -> int:
+    return amount.milli()
+
+
+def _whole(amount: Quantity) -> int:
+    return amount.whole()
+
+
+def _out_of(name: str, requested: int, used: int, capacity: int) -> Verdict:
+    return Verdict(
+        f"OutOf{name}",
+        f"Node didn't have enough resource: {name}, requested: {requested}, used: {used}, "
+        f"capacity: {capacity}",
+    )
+
+
+def _check_ports(pod: Pod, others: Iterable[Pod]) -> Verdict | None:
+    wanted = host_ports(pod)
+    if not wanted:
+        return None
+    for other in others:
+        for ip, protocol, port in host_ports(other):
+            for my_ip, my_protocol, my_port in wanted:
+                same_ip = "0.0.0.0" in (ip, my_ip) or ip == my_ip  # noqa: S104 - a wildcard, not a bind
+                if same_ip and (protocol, port) == (my_protocol, my_port):
+                    return _failed(
+                        "NodePorts", "node(s) didn't have free ports for the requested pod ports"
+                    )
+    return None
+
+
+def host_ports(pod: Pod) -> set[tuple[str, str, int]]:
+    """The host's ports that the pod takes: (address, protocol, port)."""
+    return {
+        (p.host_ip or "0.0.0.0", p.protocol or "TCP", p.host_port)  # noqa: S104 - a wildcard
+        for c in (*pod.spec.containers, *pod.spec.init_containers)
+        for p in c.ports
+        if p.host_port
+    }
+
+
+def _check_affinity(pod: Pod, node: Node) -> Verdict | None:
+    labels = node.metadata.labels
+    matches = all(labels.get(k) == v for k, v in pod.spec.node_selector.items())
+    affinity = pod.spec.affinity.node_affinity if pod.spec.affinity else None
+    required = affinity.required_during_scheduling_ignored_during_execution if affinity else None
+    if matches and required is not None:
+        matches = any(_term_matches(t, node) for t in required.node_selector_terms)
+    if matches:
+        return None
+    return _failed("NodeAffinity", "node(s) didn't match Pod's node affinity/selector")
+
+
+def _term_matches(term: NodeSelectorTerm, node: Node) -> bool:
+    if not term.match_expressions and not term.match_fields:
+        return False
+    fields = {"metadata.name": node.metadata.name}
+    return all(_matches(r, node.metadata.labels) for r in term.match_expressions) and all(
+        _matches(r, fields) for r in term.match_fields
+    )
+
+
+def _matches(wanted: NodeSelectorRequirement, labels: Mapping[str, str]) -> bool:
+    operator = _OPERATORS.get(wanted.operator)
+    if operator is None:
+        return False
+    return Requirement(wanted.key, operator, wanted.values).matches(labels)
+
+
+def _failed(predicate: str, why: str) -> Verdict:
+    return Verdict(predicate, f"Predicate {predicate} failed: {why}")
