@@ -15,6 +15,10 @@ from skiff.controllers.endpointslice.mirror import MirrorReconciler
 from skiff.controllers.endpointslice.run import EndpointSliceReconciler
 from skiff.controllers.garbage.run import GarbageCollector
 from skiff.controllers.namespace import NamespaceReconciler
+from skiff.controllers.nodes.eviction import TaintEviction
+from skiff.controllers.nodes.ipam import NodeIpam
+from skiff.controllers.nodes.lifecycle import NodeLifecycle
+from skiff.controllers.nodes.podgc import PodCollector
 from skiff.controllers.replicaset import (
     REPLICA_SET,
     REPLICATION_CONTROLLER,
@@ -42,6 +46,10 @@ CONTROLLERS: Final[tuple[Row, ...]] = (
     Row("endpoints-controller", EndpointsReconciler),
     Row("endpointslice-controller", EndpointSliceReconciler),
     Row("endpointslice-mirroring-controller", MirrorReconciler),
+    Row("node-ipam-controller", NodeIpam),
+    Row("node-lifecycle-controller", NodeLifecycle),
+    Row("taint-eviction-controller", TaintEviction),
+    Row("pod-garbage-collector-controller", PodCollector),
     # Last: it watches every resource, and shares the informers that those above asked for.
     Row("garbage-collector-controller", GarbageCollector),
 )

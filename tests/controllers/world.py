@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from skiff.aio.clock import LoopClock, rfc3339
@@ -71,12 +72,16 @@ class Counting:
         self._inner = inner
         self._calls = calls
 
-    async def request(self, method: str, path: str, body: bytes = b"", headers: Any = {}) -> Any:
+    async def request(
+        self, method: str, path: str, body: bytes = b"", headers: Any = MappingProxyType({})
+    ) -> Any:
         if method != "GET":
             self._calls.append((method, path))
         return await self._inner.request(method, path, body, headers)
 
-    def stream(self, method: str, path: str, body: bytes = b"", headers: Any = {}) -> Any:
+    def stream(
+        self, method: str, path: str, body: bytes = b"", headers: Any = MappingProxyType({})
+    ) -> Any:
         return self._inner.stream(method, path, body, headers)
 
     def close(self) -> None:
