@@ -6,13 +6,15 @@ from collections.abc import Awaitable
 
 from skiff.aio.clock import Clock
 from skiff.aio.entropy import Entropy
-from skiff.aio.http.message import Request, Response
+from skiff.aio.http.message import Handler, Request, Response
 from skiff.aio.run import Group, Started
 from skiff.server.app import ApiServer, Parts
 from skiff.server.assemble import Assembly, Settings
 from skiff.server.bootstrap import Facts
 from skiff.server.engine import Engine
 from skiff.server.run import EVENT_TTL_S, HISTORY, Compaction, EventExpiry
+from skiff.server.streaming.kubelets import Kubelets
+from skiff.server.streaming.table import connectors
 from skiff.store.protocol import Store
 
 __all__ = ["HISTORY", "LocalServer"]
@@ -22,7 +24,8 @@ FACTS = Facts("192.0.2.1", 6443, "10.96.0.1")
 
 
 class LocalServer:
-    """See the module's text. A component; `api` is there once it runs."""
+    """See the module's text. A component; `api` is there once it runs. `kubelets` holds the nodes' own
+    handlers, by node name: logs, exec and the proxies reach them there."""
 
     def __init__(self, store: Store, clock: Clock, entropy: Entropy) -> None:
         self._store = store
@@ -30,6 +33,7 @@ class LocalServer:
         self._entropy = entropy
         self._assembly: Assembly | None = None
         self._api: ApiServer | None = None
+        self.kubelets: dict[str, Handler] = {}
 
     @property
     def api(self) -> ApiServer:
@@ -49,6 +53,8 @@ class LocalServer:
             self._store, self._clock, self._entropy, assemble=self._assemble
         )
         assert self._assembly is not None
+        kubelets = Kubelets(api.engine, local=self.kubelets)
+        api.add_connectors(connectors(api.engine, kubelets, entropy=self._entropy))
         try:
             await self._assembly.start(api.handle)
             upkeep = Group(
