@@ -5,6 +5,7 @@ Source: https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/ev
 
 from typing import Any, ClassVar
 
+from skiff.api.convert import event_to_core
 from skiff.api.kinds import errors as fe
 from skiff.api.kinds import names
 from skiff.api.kinds.columns import NAME, UNKNOWN, Column, Columns, columns, since
@@ -25,6 +26,8 @@ def _source_text(obj: Object) -> str:
 
 
 def _cells(obj: Object, now: float) -> list[Any]:
+    if obj.get("apiVersion") == "events.k8s.io/v1":
+        obj = event_to_core(obj)
     first = obj.get("firstTimestamp") or obj.get("eventTime")
     last = obj.get("lastTimestamp") or first
     count = obj.get("count", 0)
@@ -47,6 +50,7 @@ def _cells(obj: Object, now: float) -> list[Any]:
     ]
 
 
+_REFERENCE = ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
 _WIDE_NAME = Column(NAME.name, NAME.type, NAME.format, 1, NAME.description)
 
 
@@ -83,18 +87,27 @@ class EventStrategy(Strategy):
 
     def selectable(self, obj: Object) -> dict[str, str]:
         involved = obj.get("involvedObject", {})
-        found = {
-            f"involvedObject.{f}": involved.get(f, "")
-            for f in (
-                "kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath",
-            )
-        }  # fmt: skip
+        found = {}
+        for field in _REFERENCE:  # under both versions' words; what is empty matches as ""
+            value = involved.get(field)
+            if value:
+                found[f"involvedObject.{field}"] = found[f"regarding.{field}"] = value
         component = obj.get("reportingComponent", "")
+        source = (obj.get("source") or {}).get("component") or component
+        if component:
+            found["reportingComponent"] = found["reportingController"] = component
+        if source:
+            found["source"] = source
         found["reason"] = obj.get("reason", "")
-        found["reportingComponent"] = component
-        found["source"] = (obj.get("source") or {}).get("component") or component
         found["type"] = obj.get("type", "")
         return found
+
+    def check_field_label(self, label: str) -> None:
+        if self.resource.group:  # events.k8s.io has its own words for the same fields
+            known = {f"regarding.{f}" for f in _REFERENCE} | {"reportingController"}
+            if label in known:
+                return
+        super().check_field_label(label)
 
 
 def _validate_new_style(obj: Object) -> FieldErrors:

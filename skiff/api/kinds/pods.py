@@ -101,17 +101,19 @@ class PodStrategy(Strategy):
     def selectable(self, obj: Object) -> dict[str, str]:
         spec, status = obj.get("spec", {}), obj.get("status", {})
         ips = [i.get("ip", "") for i in status.get("podIPs", ())]
-        return {
-            "spec.nodeName": spec.get("nodeName", ""),
-            "spec.restartPolicy": spec.get("restartPolicy", ""),
-            "spec.schedulerName": spec.get("schedulerName", ""),
-            "spec.serviceAccountName": spec.get("serviceAccountName", ""),
+        found = {
+            "spec.nodeName": spec.get("nodeName"),
+            "spec.restartPolicy": spec.get("restartPolicy"),
+            "spec.schedulerName": spec.get("schedulerName"),
+            "spec.serviceAccountName": spec.get("serviceAccountName"),
             "spec.hostNetwork": "true" if spec.get("hostNetwork") else "false",
-            "status.phase": status.get("phase", ""),
-            "status.podIP": ips[0] if ips else status.get("podIP", ""),
+            "status.phase": status.get("phase"),
+            "status.podIP": ips[0] if ips else status.get("podIP"),
             "status.podIPs": ",".join(ips),
-            "status.nominatedNodeName": status.get("nominatedNodeName", ""),
+            "status.nominatedNodeName": status.get("nominatedNodeName"),
         }
+        # What is left out matches as "": there are many pods, and most lack some of these.
+        return {k: v for k, v in found.items() if v}
 
 
 class PodTemplateStrategy(Strategy):

@@ -225,7 +225,7 @@ def _validate_ports(spec: Object, ports: list[Object], kind: str) -> FieldErrors
             errors.append(fe.required(f"{at}.protocol"))
         elif protocol not in _PROTOCOLS:
             errors.append(fe.not_supported(f"{at}.protocol", protocol, _PROTOCOLS))
-        target: int | str = port.get("targetPort", number)
+        target: int | str = port.get("targetPort") or number
         errors += validate_port_or_name(target, f"{at}.targetPort")
         application = port.get("appProtocol")
         if application:

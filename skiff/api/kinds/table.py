@@ -33,11 +33,61 @@ TABLE: Final[dict[tuple[str, str], str]] = {
     ("apps", "Deployment"): "deployments:DeploymentStrategy",
     ("apps", "ReplicaSet"): "replicas:ReplicaSetStrategy",
     ("apps", "StatefulSet"): "stateful_sets:StatefulSetStrategy",
+    ("admissionregistration.k8s.io", "MutatingAdmissionPolicy"): (
+        "admission:AdmissionPolicyStrategy"
+    ),
+    ("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding"): (
+        "admission:AdmissionBindingStrategy"
+    ),
+    ("admissionregistration.k8s.io", "MutatingWebhookConfiguration"): (
+        "admission:WebhookConfigurationStrategy"
+    ),
+    ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy"): (
+        "admission:AdmissionPolicyStrategy"
+    ),
+    ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding"): (
+        "admission:AdmissionBindingStrategy"
+    ),
+    ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration"): (
+        "admission:WebhookConfigurationStrategy"
+    ),
+    ("apiextensions.k8s.io", "CustomResourceDefinition"): "crds:CustomResourceDefinitionStrategy",
+    ("apiregistration.k8s.io", "APIService"): "aggregation:APIServiceStrategy",
+    ("autoscaling", "HorizontalPodAutoscaler"): "autoscalers:HorizontalPodAutoscalerStrategy",
+    ("batch", "CronJob"): "jobs:CronJobStrategy",
+    ("batch", "Job"): "jobs:JobStrategy",
+    ("certificates.k8s.io", "CertificateSigningRequest"): (
+        "certificates:CertificateSigningRequestStrategy"
+    ),
+    ("coordination.k8s.io", "Lease"): "scheduling:LeaseStrategy",
     ("discovery.k8s.io", "EndpointSlice"): "endpoints:EndpointSliceStrategy",
-    ("rbac.authorization.k8s.io", "ClusterRole"): "rbac:RbacStrategy",
-    ("rbac.authorization.k8s.io", "ClusterRoleBinding"): "rbac:RbacStrategy",
-    ("rbac.authorization.k8s.io", "Role"): "rbac:RbacStrategy",
-    ("rbac.authorization.k8s.io", "RoleBinding"): "rbac:RbacStrategy",
+    ("events.k8s.io", "Event"): "events:EventStrategy",
+    ("flowcontrol.apiserver.k8s.io", "FlowSchema"): "flow_control:FlowSchemaStrategy",
+    ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration"): (
+        "flow_control:PriorityLevelConfigurationStrategy"
+    ),
+    ("networking.k8s.io", "IPAddress"): "ingresses:IPAddressStrategy",
+    ("networking.k8s.io", "Ingress"): "ingresses:IngressStrategy",
+    ("networking.k8s.io", "IngressClass"): "ingresses:IngressClassStrategy",
+    ("networking.k8s.io", "NetworkPolicy"): "ingresses:NetworkPolicyStrategy",
+    ("networking.k8s.io", "ServiceCIDR"): "ingresses:ServiceCIDRStrategy",
+    ("node.k8s.io", "RuntimeClass"): "scheduling:RuntimeClassStrategy",
+    ("policy", "PodDisruptionBudget"): "disruption:PodDisruptionBudgetStrategy",
+    ("rbac.authorization.k8s.io", "ClusterRole"): "rbac:RoleStrategy",
+    ("rbac.authorization.k8s.io", "ClusterRoleBinding"): "rbac:BindingStrategy",
+    ("rbac.authorization.k8s.io", "Role"): "rbac:RoleStrategy",
+    ("rbac.authorization.k8s.io", "RoleBinding"): "rbac:BindingStrategy",
+    ("resource.k8s.io", "DeviceClass"): "devices:DeviceClassStrategy",
+    ("resource.k8s.io", "ResourceClaim"): "devices:ResourceClaimStrategy",
+    ("resource.k8s.io", "ResourceClaimTemplate"): "devices:ResourceClaimTemplateStrategy",
+    ("resource.k8s.io", "ResourceSlice"): "devices:ResourceSliceStrategy",
+    ("scheduling.k8s.io", "PriorityClass"): "scheduling:PriorityClassStrategy",
+    ("storage.k8s.io", "CSIDriver"): "storage:CSIDriverStrategy",
+    ("storage.k8s.io", "CSINode"): "storage:CSINodeStrategy",
+    ("storage.k8s.io", "CSIStorageCapacity"): "storage:CSIStorageCapacityStrategy",
+    ("storage.k8s.io", "StorageClass"): "storage:StorageClassStrategy",
+    ("storage.k8s.io", "VolumeAttachment"): "storage:VolumeAttachmentStrategy",
+    ("storage.k8s.io", "VolumeAttributesClass"): "storage:VolumeAttributesClassStrategy",
 }
 
 _made: dict[tuple[str, str, str], Strategy] = {}
