@@ -150,7 +150,11 @@ class RealNode:
         kubelet = Kubelet(config, client, runtime, clock, entropy)
         ready = NodeReady(proxy, config.node_name)
         try:
-            parts = [("kubelet", kubelet), ("network", network), ("node ready", ready)]
+            parts: list[tuple[str, Component]] = [
+                ("kubelet", kubelet),
+                ("network", network),
+                ("node ready", ready),
+            ]
             await Group(parts).run(started)
         finally:
             await runtime.close()

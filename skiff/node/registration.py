@@ -30,6 +30,8 @@ from skiff.node.runtime import Runtime, RuntimeRemoteError, RuntimeVersion
 LEASE_NAMESPACE = "kube-node-lease"
 LEASE_SHARE = 0.25  # of the lease's duration between two renewals
 RETRY_S = 0.5
+FIRST_UNREADY_S = 0.1
+"""How soon the status is looked at again while the node is not Ready; then ever longer."""
 RETRY_CAP_S = 7.0
 
 log = logging.getLogger(__name__)
@@ -117,10 +119,16 @@ class Registration:
         return node
 
     async def _keep_status(self) -> None:
+        unready_s = FIRST_UNREADY_S
         while True:
             period = self._config.node_status_update_frequency_s
             try:
                 await self._write_status()
+                if self._ready():
+                    unready_s = FIRST_UNREADY_S
+                else:  # what is missing (runtime, network) is usually about to come
+                    period = min(unready_s, period)
+                    unready_s *= 1.5
                 if self._config.register_node or self._written:
                     self.registered.set()
             except NotFound:
@@ -133,6 +141,10 @@ class Registration:
                 log.debug("node status: %s", e)
                 period = RETRY_S
             await self._pause(period)
+
+    def _ready(self) -> bool:
+        conditions = self._written.get("conditions", ())
+        return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
     async def _write_status(self) -> None:
         status = await self._status()

@@ -11,6 +11,7 @@ import struct
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 from skiff.aio.clock import Clock
 from skiff.aio.entropy import Entropy
@@ -162,8 +163,7 @@ class _Upstream(asyncio.DatagramProtocol):
         self.waiting: dict[int, tuple[bytes, asyncio.Future[bytes]]] = {}
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self.transport = transport
+        self.transport = cast(asyncio.DatagramTransport, transport)  # uvloop's is no subclass
 
     def datagram_received(self, data: bytes, addr: object) -> None:
         if len(data) < 12:

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import socket
 import struct
+from typing import cast
 
 from skiff.aio.run import Started
 from skiff.api.views.core import Namespace
@@ -185,8 +186,7 @@ class _Datagrams(asyncio.DatagramProtocol):
         self._server = server
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        self._transport = cast(asyncio.DatagramTransport, transport)  # uvloop's is no subclass
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         answer = self._server.answer(data, 0)
