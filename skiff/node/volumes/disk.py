@@ -34,6 +34,8 @@ def _translated(call: Callable[P, R]) -> Callable[P, R]:
 class RealDisk:
     """See the module's text."""
 
+    blocks = True
+
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
 

@@ -232,10 +232,16 @@ class VolumeManager:
         if entry is not None:
             entry.gone = True
             async with entry.lock:
-                await asyncio.to_thread(self._disk.remove_tree, self._config.pod_dir(uid))
+                await self._remove_tree(self._config.pod_dir(uid))
             self._pods.pop(uid, None)
         else:
-            await asyncio.to_thread(self._disk.remove_tree, self._config.pod_dir(uid))
+            await self._remove_tree(self._config.pod_dir(uid))
+
+    async def _remove_tree(self, path: Path) -> None:
+        if self._disk.blocks:
+            await asyncio.to_thread(self._disk.remove_tree, path)
+        else:
+            self._disk.remove_tree(path)
 
     async def cleanup(self, keep: Collection[str]) -> None:
         """Remove what pods that are not in `keep` (uids) left behind, as after a restart."""

@@ -9,6 +9,8 @@ from skiff.node.volumes.model import Payload
 class MemoryDisk:
     """A Disk on which every hostPath exists."""
 
+    blocks = False
+
     def __init__(self) -> None:
         self.dirs: dict[Path, int] = {}
         self.payloads: dict[Path, Payload] = {}

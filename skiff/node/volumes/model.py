@@ -35,6 +35,10 @@ class Ready:
 class Disk(Protocol):
     """The host's filesystem, as volumes use it. Every call may be repeated; failures are VolumeError."""
 
+    @property
+    def blocks(self) -> bool:
+        """Whether large work on it takes time, so that it belongs into a thread."""
+
     def make_dir(self, path: Path, mode: int) -> None:
         """Make a directory with exactly that mode, and its parents."""
 
