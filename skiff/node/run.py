@@ -243,6 +243,8 @@ class Kubelet:
             )
         )
         for pod in pods:
+            if self._volumes is not None and pod.metadata.uid in have:
+                self._volumes.adopt(pod)
             self._add(pod)
         self._pods.subscribe(self._on_pod)
 
@@ -252,6 +254,8 @@ class Kubelet:
             if worker is not None:
                 worker.gone()
         if new is not None:
+            if self._volumes is not None:
+                self._volumes.follow(new)
             worker = self._workers.get(new.metadata.uid)
             if worker is None:
                 self._add(new)

@@ -299,8 +299,9 @@ def test_a_projection_holds_all_sources_and_follows_the_pod(play):
                 "boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u1"},
             }
         ]
-        await world.manager.setup(pod_of([PROJECTED], labels={"a": "2"}))
-        assert world.file(pod, "all", "labels") == b'a="2"'
+        world.manager.follow(pod_of([PROJECTED], labels={"a": "2"}))
+        await world.until(lambda: world.file(pod, "all", "labels") == b'a="2"')
+        assert world.changed == []
         assert len(world.api.tokens) == 1
 
     play(scenario)
@@ -524,6 +525,19 @@ def test_immutable_objects_are_watched_no_longer(play):
         await world.manager.setup(pod)
         await world.until(lambda: not world.api.watchers)
         assert world.file(pod, "v", "data-1") == b"value-1"
+
+    play(scenario)
+
+
+def test_pods_that_ran_before_are_kept_current_again(play):
+    async def scenario(world):
+        world.api.put(CM + "conf", CONFIG)
+        pod = pod_of([{"name": "v", "configMap": {"name": "conf"}}])
+        world.manager.adopt(pod)
+        await world.until(lambda: world.file(pod, "v", "data-1") == b"value-1")
+        world.api.put(CM + "conf", {"data": {"data-1": "new"}})
+        await world.until(lambda: world.file(pod, "v", "data-1") == b"new")
+        world.manager.follow(pod_of(uid="unknown"))
 
     play(scenario)
 

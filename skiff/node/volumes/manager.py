@@ -115,7 +115,7 @@ class VolumeManager:
         self._allocatable = allocatable
         self._changed = changed
         self._pods: dict[str, _PodVolumes] = {}
-        self._dirty: set[str] = set()
+        self._dirty: dict[str, bool] = {}
         self._wake = asyncio.Event()
         self._sleeps_until = 0.0
         self._objects = ObjectCache(client, self._on_objects)
@@ -133,6 +133,24 @@ class VolumeManager:
                 await self._refresh()
 
     # ---- one pod
+
+    def adopt(self, pod: Pod) -> None:
+        """Take up a pod that ran before the kubelet did: its volumes are kept current again."""
+        uid = pod.metadata.uid
+        if uid not in self._pods:
+            self._pods[uid] = _PodVolumes(pod)
+            self._objects.use(uid, references(pod))
+            self._mark(uid, tell=False)
+
+    def follow(self, pod: Pod) -> None:
+        """The pod changed: what its files say of it may have."""
+        entry = self._pods.get(pod.metadata.uid)
+        if entry is None:
+            return
+        old, entry.pod = entry.pod.metadata, pod
+        new = pod.metadata
+        if (old.labels, old.annotations) != (new.labels, new.annotations):
+            self._mark(new.uid, tell=False)
 
     async def setup(self, pod: Pod) -> None:
         """Bring the pod's volumes up to date. Raises SetupFailed with all that could not be made."""
@@ -256,7 +274,12 @@ class VolumeManager:
     # ---- staying current
 
     def _on_objects(self, uids: Iterable[str]) -> None:
-        self._dirty.update(uids)
+        for uid in uids:
+            self._mark(uid, tell=True)
+
+    def _mark(self, uid: str, *, tell: bool) -> None:
+        """Look at the pod's volumes again, and `tell` the kubelet then."""
+        self._dirty[uid] = self._dirty.get(uid, False) or tell
         self._wake.set()
 
     async def _refresh(self) -> None:
@@ -267,8 +290,8 @@ class VolumeManager:
             await self._sleep(due_at - self._clock.now())
             self._sleeps_until = 0.0
             return
-        uids, self._dirty = self._dirty | due, set()
-        for uid in sorted(uids):
+        dirty, self._dirty = self._dirty, {}
+        for uid in sorted(due | dirty.keys()):
             entry = self._pods.get(uid)
             if entry is None:
                 continue
@@ -277,7 +300,7 @@ class VolumeManager:
                     await self._setup(entry)
             except SetupFailed as e:
                 log.debug("pod %s: %s", uid, e)
-            if uid not in due:
+            if dirty.get(uid):
                 self._changed(uid)
         if due and self._tokens.next_renewal()[1] >= due:
             await self._clock.sleep(RENEW_RETRY_S)
