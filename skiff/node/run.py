@@ -243,7 +243,8 @@ class Kubelet:
             )
         )
         for pod in pods:
-            if self._volumes is not None and pod.metadata.uid in have:
+            lives = pod.metadata.uid in have and pod.status.phase not in TERMINAL
+            if self._volumes is not None and lives:
                 self._volumes.adopt(pod)
             self._add(pod)
         self._pods.subscribe(self._on_pod)
