@@ -211,8 +211,9 @@ def node_of(pod: Pod) -> tuple[str, ...]:
     return (pod.spec.node_name,) if pod.spec.node_name else ()
 
 
-def _heartbeat(node: Node) -> tuple[object, ...]:
-    return tuple((c.type, c.last_heartbeat_time, c.status) for c in node.status.conditions)
+def _heartbeat(node: Node) -> str:
+    """When the kubelet last reported, by its own clock: our own changes of conditions leave it."""
+    return max((c.last_heartbeat_time for c in node.status.conditions), default="")
 
 
 def _judged(node: Node) -> tuple[object, ...]:
