@@ -38,6 +38,7 @@ def serve(directory: str, pipe) -> None:
                 tls_private_key_file=pki.key("server"),
                 client_ca_file=pki.certificate("ca"),
                 bind_address="127.0.0.1",
+                advertise_address="192.0.2.1",
                 secure_port=0,
                 service_account_signing_key_file=pki.key("sa"),
             ),
@@ -215,7 +216,9 @@ class Bench:
         label = request("GET", "/api/v1/pods?labelSelector=app%3Dapp-7")
         await self.row("get pod, 32 connections", 32, get)
         await self.row("merge-patch configmap, 32", 32, patch)
-        await self.row("list 500, 4 connections", 4, lambda: request("GET", "/api/v1/pods?limit=500"))
+        await self.row(
+            "list 500, 4 connections", 4, lambda: request("GET", "/api/v1/pods?limit=500")
+        )
         await self.row("list by label, 4", 4, lambda: label)
         await self.row("list all, 2", 2, lambda: request("GET", "/api/v1/pods"))
 

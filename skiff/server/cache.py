@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import msgspec
 import orjson
 
-from skiff.api.resources import Resource
 from skiff.store.protocol import Event, Store
 
 Selectable = Callable[[dict[str, Any]], Mapping[str, str]]
@@ -235,13 +234,6 @@ class Cache:
         """Called after each batch is in (waiting readers, watch fan-out)."""
         self._load()
         self._watch = store.watch("/", self.revision, self._take)
-
-    def index(self, resource: Resource, selectable: Selectable | None = None) -> Index:
-        """The index of a resource's stored objects; `selectable` is kept from the first call."""
-        index = self.of(resource.storage)
-        if index.selectable is None and selectable is not None:
-            index.selectable = selectable
-        return index
 
     def of(self, storage: tuple[str, str]) -> Index:
         """The index of a (group, plural); empty where nothing is stored."""

@@ -71,7 +71,7 @@ class Engine:
         value = encode(obj)
         extract = Extract(
             obj["metadata"].get("labels") or _NOTHING,
-            served.strategy.selectable(obj) if served.strategy.selectable_fields else _NOTHING,
+            served.selectable(obj),
         )
         return value, self.store.commit(key, value, expected=expected, meta=extract)
 

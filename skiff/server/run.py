@@ -18,11 +18,11 @@ import orjson
 
 from skiff.aio.clock import Clock
 from skiff.aio.entropy import Entropy
-from skiff.aio.http.message import Response
+from skiff.aio.http.message import Request, Response
 from skiff.aio.http.server import Limits as HttpLimits
 from skiff.aio.http.server import Server
 from skiff.aio.run import Group, Started
-from skiff.api.errors import RequestEntityTooLarge
+from skiff.api.errors import RequestEntityTooLarge, ServiceUnavailable
 from skiff.api.resources import EVENTS
 from skiff.server.allocate import DEFAULT_PORTS
 from skiff.server.app import ApiServer, Config, Parts
@@ -100,25 +100,40 @@ class ServerComponent:
     _failed: "asyncio.Future[Failed] | None" = field(default=None, repr=False)
 
     async def run(self, started: Started) -> None:
-        """Serve until cancelled. Raises StoreError (the file), OSError (the port), ValueError (a
+        """Serve until cancelled. Raises OSError (the port), StoreError (the file), ValueError (a
         setting)."""
-        loop = asyncio.get_running_loop()
-        failed: asyncio.Future[Failed] = loop.create_future()
+        failed: asyncio.Future[Failed] = asyncio.get_running_loop().create_future()
         self._failed = failed
-        store = SQLiteStore.open(
-            self.config.database, stamp, self.clock, limits=HISTORY, on_failure=self._store_failed
+        http = Server(
+            _not_yet,
+            clock=self.clock,
+            limits=HttpLimits(body_bytes=BODY_MAX_BYTES, too_large=too_large()),
+            tls=server_tls(self.config),
         )
         try:
-            await self._serve(store, failed, started)
+            # First the port, so that a second server on it does not even look at the store.
+            self.address = await http.listen(self.config.bind_address, self.config.secure_port)
+            self.config = replace(self.config, secure_port=self.address[1])
+            store = SQLiteStore.open(
+                self.config.database,
+                stamp,
+                self.clock,
+                limits=HISTORY,
+                on_failure=self._store_failed,
+            )
+            try:
+                await self._serve(http, store, failed, started)
+            finally:
+                await store.close()
         finally:
-            await store.close()
+            await http.close(CLOSE_GRACE_S)
 
     def _store_failed(self, error: Failed) -> None:
         if self._failed is not None and not self._failed.done():
             self._failed.set_result(error)
 
     async def _serve(
-        self, store: Store, failed: "asyncio.Future[Failed]", started: Started
+        self, http: Server, store: Store, failed: "asyncio.Future[Failed]", started: Started
     ) -> None:
         config = self.config
         api = ApiServer(
@@ -133,14 +148,8 @@ class ServerComponent:
         assert assembly is not None
         kubelets = Kubelets(api.engine, *kubelet_tls(config))
         api.add_connectors(connectors(api.engine, kubelets, entropy=self.entropy))
-        http = Server(
-            api.handle,
-            clock=self.clock,
-            limits=HttpLimits(body_bytes=BODY_MAX_BYTES, too_large=too_large()),
-            tls=server_tls(config),
-        )
+        http.handler = api.handle
         try:
-            self.address = await http.listen(config.bind_address, config.secure_port)
             await assembly.start(api.handle)
             settle_memory()
             upkeep = Group(
@@ -157,10 +166,18 @@ class ServerComponent:
             api.engine.watches.close()
             await http.close(CLOSE_GRACE_S)
             api.close()
+            http.handler = _not_yet
 
     def _assemble(self, engine: Engine) -> Parts:
         self.assembly = Assembly(engine, read_settings(self.config))
         return self.assembly.parts
+
+
+def _not_yet(request: Request) -> Response:
+    """The answer while the store is being read."""
+    del request
+    error = ServiceUnavailable("the server is starting", retry_after_s=1)
+    return Response(503, orjson.dumps(error.status()), headers=(("Retry-After", "1"),))
 
 
 def read_settings(config: ServerConfig) -> Settings:

@@ -4,7 +4,8 @@ The registry is a dictionary by (group, version, plural), so that routing costs 
 resources are added to it and taken out while the server runs.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 from skiff.api.errors import AlreadyExists, ApiError, Conflict, NotFound
@@ -18,6 +19,7 @@ from skiff.server.hooks import Hooks, hooks_for
 from skiff.server.negotiate import Shape
 from skiff.server.shape import STORED, Converted, Partial, Presenter
 
+_NO_FIELDS: dict[str, str] = {}
 Convert = Callable[[dict[str, Any]], dict[str, Any]]
 
 MODIFIED = (
@@ -40,7 +42,6 @@ class Served:
     ) -> None:
         self.resource = resource
         self.index = index
-        self.strategy = strategy or strategy_for(resource)
         self.hooks: Hooks = hooks_for(resource.storage)
         self.to_storage = to_storage
         self.from_storage = from_storage
@@ -54,14 +55,25 @@ class Served:
         self.list_head = (
             f'{{"kind":"{resource.list_kind}","apiVersion":"{resource.api_version}","metadata":{{'
         )
-        self._schema = schema
+        if strategy is not None:
+            self.strategy = strategy
+        if schema is not None:
+            self.schema = schema
 
-    @property
+    @cached_property
+    def strategy(self) -> Strategy:
+        """The kind's rules; their module is loaded when first needed."""
+        return strategy_for(self.resource)
+
+    @cached_property
     def schema(self) -> Schema:
         """The type of the resource's objects; loaded when first needed."""
-        if self._schema is None:
-            self._schema = schema_for(self.resource)
-        return self._schema
+        return schema_for(self.resource)
+
+    def selectable(self, obj: dict[str, Any]) -> Mapping[str, str]:
+        """An object's selectable fields beyond name and namespace."""
+        strategy = self.strategy
+        return strategy.selectable(obj) if strategy.selectable_fields else _NO_FIELDS
 
     def presenter_for(self, shape: Shape) -> Presenter:
         """Whole or metadata-only objects, in this version."""
@@ -111,14 +123,12 @@ class Registry:
 
     def add(self, resource: Resource, **how: Any) -> Served:
         """Serve a resource. `how` are Served's keywords, for what is not built in."""
-        strategy = how.get("strategy") or strategy_for(resource)
-        how["strategy"] = strategy
         index = (
-            self._cache.index(resource, strategy.selectable if strategy.selectable_fields else None)
-            if resource.persisted
-            else Index(("", resource.plural))
+            self._cache.of(resource.storage) if resource.persisted else Index(("", resource.plural))
         )
         served = Served(resource, index, **how)
+        if index.selectable is None and resource.storage_version == resource.api_version:
+            index.selectable = served.selectable
         self._served[resource.group, resource.version, resource.plural] = served
         version = (resource.group, resource.version)
         self._groups[version] = self._groups.get(version, 0) + 1
