@@ -77,7 +77,7 @@ class NodeLifecycle(Reconciler):
                 "RegisteredNode",
                 f"Node {name} event: Registered Node {name} in Controller",
             )
-        elif _heartbeat(old) != _heartbeat(new):
+        elif _heartbeat(old) != _heartbeat(new) and health.readiness(new) != "Unknown":
             self._heard[name] = self._clock.monotonic()
         if old is None or _judged(old) != _judged(new):
             self.queue.add(Key("", name))
@@ -212,8 +212,9 @@ def node_of(pod: Pod) -> tuple[str, ...]:
 
 
 def _heartbeat(node: Node) -> str:
-    """When the kubelet last reported, by its own clock: our own changes of conditions leave it."""
-    return max((c.last_heartbeat_time for c in node.status.conditions), default="")
+    """When the kubelet last reported, by its own clock."""
+    ready = (c.last_heartbeat_time for c in node.status.conditions if c.type == health.READY)
+    return next(ready, "")
 
 
 def _judged(node: Node) -> tuple[object, ...]:
