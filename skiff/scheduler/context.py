@@ -11,6 +11,7 @@ from skiff.api.selectors import LabelSelector
 from skiff.api.views.affinity import NodeSelector, NodeSelectorRequirement, NodeSelectorTerm
 from skiff.scheduler.nodes import ABSENT, Group, Ints, Mask, Nodes
 from skiff.scheduler.shape import Shape, Spread, Term
+from skiff.scheduler.volumes import NoStorage, Storage
 
 NamespaceLabels = Callable[[str], Mapping[str, str]]
 
@@ -18,8 +19,15 @@ NamespaceLabels = Callable[[str], Mapping[str, str]]
 class Context:
     """One decision's view. `namespace_labels` gives a namespace's labels."""
 
-    def __init__(self, nodes: Nodes, namespace_labels: NamespaceLabels, memory: "Memory") -> None:
+    def __init__(
+        self,
+        nodes: Nodes,
+        namespace_labels: NamespaceLabels,
+        memory: "Memory",
+        claims: Storage | None = None,
+    ) -> None:
         self.nodes = nodes
+        self.claims: Storage = claims or NoStorage()
         self._namespace_labels = namespace_labels
         self._memory = memory
 
@@ -37,12 +45,13 @@ class Context:
             for key, value in shape.node_selector.items():
                 mask &= self._label_is(key, (value,))
             if shape.required is not None:
-                mask &= self._any_term(shape.required)
+                mask &= self.any_term(shape.required)
             return mask
 
         return self.kept("affinity", shape, make).astype(np.bool_, copy=False)
 
-    def _any_term(self, selector: NodeSelector) -> Mask:
+    def any_term(self, selector: NodeSelector) -> Mask:
+        """Rows that a node selector picks."""
         mask = np.zeros(self.nodes.size, np.bool_)
         for term in selector.node_selector_terms:
             mask |= self.term(term)

@@ -16,6 +16,7 @@ from skiff.api.views.node import Taint
 from skiff.scheduler.context import Context
 from skiff.scheduler.nodes import ABSENT, PODS, Ints, Mask
 from skiff.scheduler.shape import Shape, Spread
+from skiff.scheduler.volumes import placements
 
 UNSCHEDULABLE_TAINT = Taint(key="node.kubernetes.io/unschedulable", effect="NoSchedule")
 
@@ -29,8 +30,13 @@ class Verdict:
     resolvable: bool = False
 
 
-Filter = Callable[[Context, Shape, str], Iterable[Verdict]]
-"""Context, the pod's shape and `spec.nodeName` (empty for a pod that is to be scheduled)."""
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A row of the table. `tells_all`: a node is told every reason, not only the first."""
+
+    name: str
+    run: Callable[[Context, Shape], Iterable[Verdict]]
+    tells_all: bool = False
 
 
 def tolerates(tolerations: tuple[Toleration, ...], taint: Taint) -> bool:
@@ -54,14 +60,14 @@ def _tolerates(toleration: Toleration, taint: Taint) -> bool:
     return bool(toleration.key) and toleration.value == taint.value
 
 
-def node_unschedulable(context: Context, shape: Shape, _: str) -> Iterable[Verdict]:
+def node_unschedulable(context: Context, shape: Shape) -> Iterable[Verdict]:
     """Cordoned nodes take only pods that tolerate it."""
     nodes = context.nodes
     if nodes.unschedulable.any() and not tolerates(shape.tolerations, UNSCHEDULABLE_TAINT):
         yield Verdict(~nodes.unschedulable, "node(s) were unschedulable")
 
 
-def taint_toleration(context: Context, shape: Shape, _: str) -> Iterable[Verdict]:
+def taint_toleration(context: Context, shape: Shape) -> Iterable[Verdict]:
     """Taints NoSchedule and NoExecute must be tolerated."""
 
     def accepted(taints: tuple[Taint, ...]) -> bool:
@@ -75,14 +81,26 @@ def taint_toleration(context: Context, shape: Shape, _: str) -> Iterable[Verdict
         yield Verdict(mask.astype(np.bool_, copy=False), "node(s) had untolerated taint(s)")
 
 
-def node_affinity(context: Context, shape: Shape, _: str) -> Iterable[Verdict]:
+def node_affinity(context: Context, shape: Shape) -> Iterable[Verdict]:
     """nodeSelector and required node affinity."""
     if shape.node_selector or shape.required is not None:
         words = "node(s) didn't match Pod's node affinity/selector"
         yield Verdict(context.node_affinity(shape), words)
 
 
-def node_ports(context: Context, shape: Shape, _: str) -> Iterable[Verdict]:
+def node_names(context: Context, shape: Shape) -> Iterable[Verdict]:
+    """A pod that asks for nodes by name, as a DaemonSet's do, is offered no other."""
+    names = shape.required_names
+    if names is None:
+        return
+    mask = np.zeros(context.nodes.size, np.bool_)
+    for name in names:
+        if name in context.nodes.rows:
+            mask[context.nodes.rows[name]] = True
+    yield Verdict(mask, "node(s) didn't satisfy plugin(s) [NodeAffinity]")
+
+
+def node_ports(context: Context, shape: Shape) -> Iterable[Verdict]:
     """Host ports must be free."""
     if not shape.ports:
         return
@@ -99,7 +117,7 @@ def _clash(want: tuple[str, str, int], have: tuple[str, str, int]) -> bool:
     return want[1:] == have[1:] and same_address
 
 
-def node_resources(context: Context, shape: Shape, _: str) -> Iterable[Verdict]:
+def node_resources(context: Context, shape: Shape) -> Iterable[Verdict]:
     """What the pod requests must be free. A node that could not hold it even when empty is beyond help."""
     nodes = context.nodes
     zeros = np.zeros(nodes.size, np.int64)
@@ -115,7 +133,18 @@ def node_resources(context: Context, shape: Shape, _: str) -> Iterable[Verdict]:
         yield Verdict(wanted <= free, words, True)
 
 
-def topology_spread(context: Context, shape: Shape, _: str) -> Iterable[Verdict]:
+def volume_binding(context: Context, shape: Shape) -> Iterable[Verdict]:
+    """Volumes that the pod's claims are, or could be, bound to must be reachable."""
+    if not shape.claims:
+        return
+    for placement in placements(context.claims, shape):
+        mask = np.zeros(context.nodes.size, np.bool_)
+        for selector in placement.selectors:
+            mask |= context.nodes.alive if selector is None else context.any_term(selector)
+        yield Verdict(mask, placement.reason)
+
+
+def topology_spread(context: Context, shape: Shape) -> Iterable[Verdict]:
     """Hard topology spread constraints."""
     for constraint in shape.spread:
         if not constraint.hard:
@@ -132,7 +161,7 @@ def eligible(context: Context, shape: Shape, constraint: Spread) -> Mask:
     if constraint.honor_affinity:
         mask &= context.node_affinity(shape)
     if constraint.honor_taints:
-        for verdict in taint_toleration(context, shape, ""):
+        for verdict in taint_toleration(context, shape):
             mask &= verdict.passed
     for other in shape.spread:
         if other.hard == constraint.hard:
@@ -153,7 +182,7 @@ def _within_skew(context: Context, shape: Shape, constraint: Spread) -> Mask:
     return by_row + itself - least <= constraint.max_skew
 
 
-def pod_affinity(context: Context, shape: Shape, _: str) -> Iterable[Verdict]:
+def pod_affinity(context: Context, shape: Shape) -> Iterable[Verdict]:
     """Required pod affinity and anti-affinity, both ways."""
     if shape.affinity:
         yield Verdict(_near_enough(context, shape), "node(s) didn't match pod affinity rules")
@@ -197,13 +226,16 @@ def _unwelcome(context: Context, shape: Shape) -> Ints | None:
     return result
 
 
-# In the order in which nodes are turned down, so that the cheapest reason is the one that is told.
-FILTERS: tuple[tuple[str, Filter], ...] = (
-    ("NodeUnschedulable", node_unschedulable),
-    ("TaintToleration", taint_toleration),
-    ("NodeAffinity", node_affinity),
-    ("NodePorts", node_ports),
-    ("NodeResourcesFit", node_resources),
-    ("PodTopologySpread", topology_spread),
-    ("InterPodAffinity", pod_affinity),
+# In the order in which nodes are turned down: each is told the reason of the first that does.
+FILTERS: tuple[Filter, ...] = (
+    # Before all others: the rest of the nodes is not looked at.
+    Filter("NodeName", node_names),
+    Filter("NodeUnschedulable", node_unschedulable),
+    Filter("TaintToleration", taint_toleration),
+    Filter("NodeAffinity", node_affinity),
+    Filter("NodePorts", node_ports),
+    Filter("NodeResourcesFit", node_resources, tells_all=True),
+    Filter("VolumeBinding", volume_binding, tells_all=True),
+    Filter("PodTopologySpread", topology_spread),
+    Filter("InterPodAffinity", pod_affinity),
 )

@@ -7,7 +7,8 @@ what a node is (labels, taints, capacity), `placement` those of which pods sit w
 their answers under these. Pure.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -26,16 +27,18 @@ K = TypeVar("K")
 PODS = "pods"
 ABSENT = -1
 FIRST_ROWS = 64
+ANSWERS_KEPT = 4096
 
 
 @dataclass(slots=True)
 class Placed:
-    """A pod on a node (bound, or about to be)."""
+    """A pod on a node (bound, or about to be). `start` is when it began to run (infinity: not yet)."""
 
     key: str
     shape: Shape
     row: int
-    start: float = 0.0
+    name: str
+    start: float = math.inf
     terminating: bool = False
 
 
@@ -56,6 +59,8 @@ class Group:
             return False
         known = self.answers.get(placed.shape)
         if known is None:
+            if len(self.answers) >= ANSWERS_KEPT:
+                self.answers.clear()
             known = self.answers[placed.shape] = self.matches(placed.shape)
         return known
 
@@ -88,6 +93,7 @@ class Nodes:
         self._groups: dict[object, Group] = {}
         self._anti: dict[Term, int] = {}
         self._preferred: dict[tuple[Term, int], int] = {}
+        self._priorities: dict[int, int] = {}
         self._ports_used: dict[int, set[tuple[str, str, int]]] = {}
         for resource in (CPU, MEMORY, PODS):
             self._column(self.allocatable, resource)
@@ -123,17 +129,18 @@ class Nodes:
             column[row] = 0
         for resource, text in node.status.allocatable.items():
             self._column(self.allocatable, resource)[row] = amount(resource, text)
-        self.taint_class[row] = self._taint_id(node.spec.taints)
+        self.taint_class[row] = self._taint_id(_timeless(node.spec.taints))
         self._label_row(row, node.metadata.labels)
         self.version += 1
         return True
 
-    def remove(self, name: str) -> None:
-        """Take a node away. Its pods stay counted nowhere."""
+    def remove(self, name: str) -> list[Placed]:
+        """Take a node away; returns its pods, which are counted nowhere any more."""
         row = self.rows.pop(name, None)
         if row is None:
-            return
-        for placed in list(self.on[row].values()):
+            return []
+        lost = list(self.on[row].values())
+        for placed in lost:
             self.take(placed.key)
         self.alive[row] = False
         self.views[row] = None
@@ -141,23 +148,31 @@ class Nodes:
         self._label_row(row, {})
         self._free.append(row)
         self.version += 1
+        return lost
 
     # Pods
 
     def place(
-        self, key: str, shape: Shape, node_name: str, start: float = 0.0, terminating: bool = False
+        self,
+        key: str,
+        shape: Shape,
+        node_name: str,
+        name: str,
+        start: float = math.inf,
+        terminating: bool = False,
     ) -> None:
-        """Count a pod on a node; a pod that was elsewhere moves. Nodes that are unknown are made up
-        when they come: the caller places the pod again then."""
+        """Count a pod (its name: `name`) on a node; a pod that was elsewhere moves. On a node that is
+        unknown it counts for nothing: the caller places it again when the node comes."""
         before = self.pods.get(key)
         row = self.rows.get(node_name)
         if before is not None:
             if (before.row, before.shape, before.terminating) == (row, shape, terminating):
+                before.start = start
                 return
             self.take(key)
         if row is None:
             return
-        placed = Placed(key, shape, row, start, terminating)
+        placed = Placed(key, shape, row, name, start, terminating)
         self.pods[key] = placed
         self.on[row][key] = placed
         self._count(placed, 1)
@@ -176,10 +191,13 @@ class Nodes:
         self.requested[PODS][row] += sign
         self.scored_cpu[row] += sign * shape.scored_cpu
         self.scored_memory[row] += sign * shape.scored_memory
+        _tally(self._priorities, shape.priority, sign)
         if shape.ports:
-            self._ports_used[row] = {
-                p for other in self.on[row].values() for p in other.shape.ports
-            }
+            used = {p for other in self.on[row].values() for p in other.shape.ports}
+            if used:
+                self._ports_used[row] = used
+            else:
+                self._ports_used.pop(row, None)
         for term in shape.anti_affinity:
             _tally(self._anti, term, sign)
         for term in shape.preferred_affinity:
@@ -199,6 +217,10 @@ class Nodes:
     def preferred_terms(self) -> list[tuple[Term, int]]:
         """The preferred terms of placed pods with their weight, negative for anti-affinity."""
         return list(self._preferred)
+
+    def has_below(self, priority: int) -> bool:
+        """Whether any placed pod has a lower priority."""
+        return any(p < priority for p in self._priorities)
 
     def ports_used(self) -> Mapping[int, set[tuple[str, str, int]]]:
         """Host ports in use, by row; rows without any are absent."""
@@ -233,11 +255,9 @@ class Nodes:
         if found is None:
             column = np.full(self._capacity, ABSENT, np.int32)
             found = self._labels[key] = (column, {})
-            for name, row in self.rows.items():
+            for row in self.rows.values():
                 view = self.views[row]
-                if key == "kubernetes.io/metadata.name":
-                    self._set_label(found, row, name)
-                elif view is not None and key in view.metadata.labels:
+                if view is not None and key in view.metadata.labels:
                     self._set_label(found, row, view.metadata.labels[key])
         return found
 
@@ -326,6 +346,6 @@ def _same(old: Node, new: Node) -> bool:
     )
 
 
-def rows_of(mask: Mask) -> Iterable[int]:
-    """The rows that a mask picks."""
-    return (int(row) for row in np.flatnonzero(mask))
+def _timeless(taints: tuple[Taint, ...]) -> tuple[Taint, ...]:
+    """Taints without when they were added: alike wherever they say the same."""
+    return tuple(Taint(key=t.key, value=t.value, effect=t.effect) for t in taints)

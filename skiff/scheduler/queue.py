@@ -9,6 +9,7 @@ Source: https://github.com/kubernetes/community/tree/master/contributors/devel/s
 
 import heapq
 import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 FIRST_BACKOFF_S = 1.0
@@ -94,12 +95,18 @@ class SchedulingQueue:
         else:
             self._back_off(pod, now, now)
 
-    def something_changed(self, now: float) -> None:
-        """An event that may let an unschedulable pod go: all of them get another chance."""
-        for key in list(self._unschedulable):
-            self._leave_rest(self._pods[key], now)
-        for key in self._trying:
+    def something_changed(self, now: float, keys: Iterable[str] | None = None) -> None:
+        """An event that may let an unschedulable pod go: all of them (or `keys`) get another chance."""
+        for key in list(self._unschedulable) if keys is None else keys:
+            if key in self._unschedulable:
+                self._leave_rest(self._pods[key], now)
+        for key in self._trying if keys is None else self._trying.intersection(keys):
             self._pods[key].moved = True
+
+    @property
+    def resting(self) -> Iterable[str]:
+        """The pods that wait for a change."""
+        return self._unschedulable
 
     def next_at(self) -> float | None:
         """When a pod becomes due by time alone; None for never."""

@@ -1,5 +1,5 @@
 """The scheduler's loop: informers keep the columns and the queue current, pods are decided one by one
-on the loop, and bound in the background.
+on the loop, and what was decided is carried out in the background.
 
 A pod that was decided counts on its node at once (it is *assumed*), so that the next decision sees
 it; if its binding fails, it is taken off again and tried anew. Decisions yield to the loop every few
@@ -9,35 +9,41 @@ have lower pods removed for its sake, and waits for the cluster to change.
 
 import asyncio
 import logging
-from collections.abc import Mapping
-from typing import Any
+import math
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from skiff.aio.clock import Clock, parse_rfc3339, rfc3339
+from skiff.aio.clock import Clock, parse_rfc3339
 from skiff.aio.entropy import Entropy
 from skiff.aio.run import Started
 from skiff.api.errors import ApiError, Conflict, NotFound
-from skiff.api.resources import PODS
 from skiff.api.selectors import structured
+from skiff.api.views.affinity import NodeSelector
 from skiff.api.views.core import Namespace, Node, Pod
 from skiff.api.views.policy import PodDisruptionBudget
 from skiff.client.client import Client
-from skiff.client.events import NORMAL, WARNING, EventRecorder
+from skiff.client.events import WARNING, EventRecorder
 from skiff.client.informer import InformerFactory
 from skiff.client.transport import Unreachable
 from skiff.scheduler import preempt
+from skiff.scheduler.actions import Actions, Bind, Refuse
 from skiff.scheduler.context import Context, Memory
 from skiff.scheduler.nodes import Nodes, Placed
+from skiff.scheduler.nominated import Nominations
 from skiff.scheduler.plan import Planner, Refusal
 from skiff.scheduler.queue import SchedulingQueue
-from skiff.scheduler.shape import Shapes
+from skiff.scheduler.shape import Shape, Shapes, claims
+from skiff.scheduler.storage import StorageInformers
+from skiff.scheduler.volumes import choose
 
 NAME = "default-scheduler"
-BINDINGS_IN_FLIGHT = 64
+IN_FLIGHT = 64
+"""Bindings and refusals under way at once; decisions wait when there are more."""
 SLICE_S = 0.005
 """How long decisions may hold the loop before others get a turn."""
-NOMINATED = "nominated:"
+VOLUMES_TIMEOUT_S = 600.0
+"""How long a decided pod waits for its claims to be bound before it is decided anew."""
 
 log = logging.getLogger("skiff.scheduler")
 
@@ -54,26 +60,31 @@ class Scheduler:
         entropy: Entropy,
         name: str = NAME,
     ) -> None:
-        self._client = client
         self._recorder = recorder
         self._clock = clock
         self._entropy = entropy
         self._name = name
+        self._actions = Actions(client, recorder, clock, name)
         self._nodes = Nodes()
+        self._nominations = Nominations(self._nodes)
         self._shapes = Shapes()
         self._memory = Memory()
         self._planner = Planner(entropy)
         self._queue = SchedulingQueue()
+        # Pods that want a node; pods that were given one but are not bound yet.
         self._pending: dict[str, Pod] = {}
         self._assumed: dict[str, str] = {}
-        self._bound_elsewhere: dict[str, dict[str, Pod]] = {}
+        # Pods bound to nodes that are unknown (yet), by node.
+        self._elsewhere: dict[str, dict[str, Placed]] = {}
+        # Pods at rest for whom other pods' coming may be what they wait for.
+        self._social: set[str] = set()
         self._wake = asyncio.Event()
-        self._slots = asyncio.Semaphore(BINDINGS_IN_FLIGHT)
+        self._slots = asyncio.Semaphore(IN_FLIGHT)
+        self._storage = StorageInformers(informers, self._changed)
         self._pod_informer = informers.of(Pod)
         self._node_informer = informers.of(Node)
         self._namespace_informer = informers.of(Namespace)
         self._budget_informer = informers.of(PodDisruptionBudget)
-        self._pod_informer.add_index("uid", lambda pod: [pod.metadata.uid])
         self._node_informer.subscribe(self._node_changed)
         self._namespace_informer.subscribe(self._namespace_changed)
         self._pod_informer.subscribe(self._pod_changed)
@@ -84,6 +95,7 @@ class Scheduler:
             await informer.synced.wait()
         started()
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._storage.run(), name="volumes")
             while True:
                 await self._wait_for_work()
                 await self._schedule_slice(group)
@@ -92,13 +104,18 @@ class Scheduler:
 
     def _node_changed(self, old: Node | None, new: Node | None) -> None:
         if new is None:
-            if old is not None:
-                self._nodes.remove(old.metadata.name)
-            return
-        if self._nodes.put(new):
+            assert old is not None
+            name = old.metadata.name
+            for placed in self._nodes.remove(name):
+                self._elsewhere.setdefault(name, {})[placed.key] = placed
+        elif self._nodes.put(new):
+            name = new.metadata.name
+            for placed in self._elsewhere.pop(name, {}).values():
+                key, shape = placed.key, placed.shape
+                start, terminating = placed.start, placed.terminating
+                self._nodes.place(key, shape, name, placed.name, start, terminating)
             if old is None:
-                for key, pod in self._bound_elsewhere.pop(new.metadata.name, {}).items():
-                    self._place(key, pod)
+                self._nominations.place_again(name)
             self._changed()
 
     def _namespace_changed(self, old: Namespace | None, new: Namespace | None) -> None:
@@ -107,23 +124,34 @@ class Scheduler:
             self._changed()
 
     def _pod_changed(self, old: Pod | None, new: Pod | None) -> None:
+        if old is not None and new is not None and old.metadata.uid != new.metadata.uid:
+            self._gone(old)  # another pod of the same name: its going was not told
+            old = None
         pod = new or old
         assert pod is not None
         key = pod.metadata.uid
         if new is None or new.status.phase in ("Succeeded", "Failed"):
-            self._gone(key, pod)
+            self._gone(pod)
         elif new.spec.node_name:
             self._assumed.pop(key, None)
             self._forget(key)
             self._place(key, new)
-            if old is None or not old.spec.node_name:
-                self._changed(only_with_affinity=True)
-        elif key not in self._assumed and self._is_ours(new):
+            if self._social and _bears_on_others(old, new):
+                self._queue.something_changed(self._clock.monotonic(), self._social)
+                self._wake.set()
+        elif key in self._assumed:
+            return
+        elif self._is_ours(new):
             self._pending[key] = new
+            if claims(new):
+                self._storage.want()
+            if old is None and new.status.nominated_node_name:
+                shape = self._shapes.of(new)
+                self._nominations.make(key, shape, new.status.nominated_node_name)
             if old is None or _asks_anew(old, new):
                 self._queue.add(key, new.spec.priority or 0, self._clock.monotonic())
                 self._wake.set()
-        elif new.metadata.deletion_timestamp:
+        else:
             self._forget(key)
 
     def _is_ours(self, pod: Pod) -> bool:
@@ -135,33 +163,36 @@ class Scheduler:
         )
 
     def _place(self, key: str, pod: Pod) -> None:
-        node = pod.spec.node_name
-        if node not in self._nodes.rows:
-            self._bound_elsewhere.setdefault(node, {})[key] = pod
-            return
-        terminating = bool(pod.metadata.deletion_timestamp)
-        started = _start(pod)
-        self._nodes.place(key, self._shapes.of(pod), node, started, terminating)
+        node, name, shape = pod.spec.node_name, pod.metadata.name, self._shapes.of(pod)
+        start, terminating = _start(pod), bool(pod.metadata.deletion_timestamp)
+        if node in self._nodes.rows:
+            self._nodes.place(key, shape, node, name, start, terminating)
+        else:
+            unplaced = Placed(key, shape, -1, name, start, terminating)
+            self._elsewhere.setdefault(node, {})[key] = unplaced
 
-    def _gone(self, key: str, pod: Pod) -> None:
+    def _gone(self, pod: Pod) -> None:
+        key, node = pod.metadata.uid, pod.spec.node_name
         self._assumed.pop(key, None)
         self._forget(key)
-        self._bound_elsewhere.get(pod.spec.node_name, {}).pop(key, None)
+        if node in self._elsewhere:
+            self._elsewhere[node].pop(key, None)
+            if not self._elsewhere[node]:
+                del self._elsewhere[node]
         if key in self._nodes.pods:
             self._nodes.take(key)
             self._changed()
 
     def _forget(self, key: str) -> None:
+        """The pod wants no node any more."""
         self._pending.pop(key, None)
         self._queue.remove(key)
-        self._nodes.take(NOMINATED + key)
+        self._social.discard(key)
+        if len(self._nominations) and self._nominations.node_of(key):
+            self._nominations.drop(key)
 
-    def _changed(self, *, only_with_affinity: bool = False) -> None:
+    def _changed(self) -> None:
         """Something that may help a pod that waits."""
-        if only_with_affinity and not any(
-            self._shapes.of(p).touches_others for p in list(self._pending.values())[:100]
-        ):
-            return
         self._queue.something_changed(self._clock.monotonic())
         self._wake.set()
 
@@ -169,8 +200,8 @@ class Scheduler:
 
     async def _wait_for_work(self) -> None:
         due = self._queue.next_at()
+        timeout_s = None if due is None else max(0.0, due - self._clock.monotonic())
         try:
-            timeout_s = None if due is None else max(0.0, due - self._clock.monotonic())
             async with asyncio.timeout(timeout_s):
                 await self._wake.wait()
         except TimeoutError:
@@ -180,189 +211,183 @@ class Scheduler:
     async def _schedule_slice(self, group: asyncio.TaskGroup) -> None:
         until = self._clock.monotonic() + SLICE_S
         while True:
-            now = self._clock.monotonic()
-            key = self._queue.pop(now)
-            if key is None:
-                return
-            pod = self._pending.get(key)
-            if pod is None:
-                self._queue.remove(key)
-                continue
             await self._slots.acquire()
-            if key not in self._pending:
+            decided = self._next()
+            if decided is None:
                 self._slots.release()
-                continue
-            group.create_task(self._settle(key, pod, self._decide(key, pod)), name=f"bind {key}")
+                return
+            key, pod, decision = decided
+            group.create_task(self._carry_out(key, pod, decision), name=f"pod {pod.metadata.name}")
             if self._clock.monotonic() >= until:
                 await self._clock.sleep(0)
                 until = self._clock.monotonic() + SLICE_S
 
-    def _decide(self, key: str, pod: Pod) -> str | Refusal:
-        """The node's name, the pod being counted there; or why there is none."""
-        shape = self._shapes.of(pod)
-        self._nodes.take(NOMINATED + key)
-        decision = self._planner.decide(self._context(), shape)
+    def _next(self) -> tuple[str, Pod, Bind | Refuse] | None:
+        """The next pod of the queue and what is decided for it; None where none is due."""
+        while (key := self._queue.pop(self._clock.monotonic())) is not None:
+            pod = self._pending.get(key)
+            if pod is None:
+                self._queue.remove(key)
+                continue
+            shape = self._shapes.of(pod)
+            if shape.claims and not self._storage.synced:
+                self._queue.failed(key, self._clock.monotonic(), unschedulable=True)
+                continue
+            return key, pod, self._decide(key, pod, shape)
+        return None
+
+    def _decide(self, key: str, pod: Pod, shape: Shape) -> Bind | Refuse:
+        """Where the pod goes (it is counted there); or why nowhere."""
+        context = Context(self._nodes, self._namespace_labels, self._memory, self._storage)
+        with self._nominations.aside(key, shape.priority):
+            decision = self._planner.decide(context, shape)
         if isinstance(decision, Refusal):
-            return decision
+            return self._refuse(context, key, pod, shape, decision)
+
+        def picks(selector: NodeSelector | None) -> bool:
+            return selector is None or bool(context.any_term(selector)[decision])
+
+        volumes = choose(self._storage, shape, picks) if shape.claims else ()
         node = self._nodes.names[decision]
-        self._nodes.place(key, shape, node, self._clock.now())
+        self._nominations.drop(key)
+        self._nodes.place(key, shape, node, pod.metadata.name)
         self._assumed[key] = node
         self._pending.pop(key, None)
-        return node
+        return Bind(node, volumes)
 
-    def _context(self) -> Context:
-        return Context(self._nodes, self._namespace_labels, self._memory)
+    def _refuse(
+        self, context: Context, key: str, pod: Pod, shape: Shape, refusal: Refusal
+    ) -> Refuse:
+        self._queue.failed(key, self._clock.monotonic(), unschedulable=True)
+        self._wake.set()
+        if shape.touches_others:
+            self._social.add(key)
+        if not refusal.nodes:
+            return Refuse(refusal.message())
+        nominated = self._nominations.node_of(key)
+        if nominated and shape.preempts and self._makes_room(nominated, shape.priority):
+            return Refuse(refusal.message(preempt.TERMINATING), nominated)
+        with self._nominations.aside(key, shape.priority):
+            found = preempt.find(
+                context,
+                self._planner,
+                shape,
+                refusal.resolvable,
+                self._entropy,
+                self._violating,
+            )
+        if isinstance(found, str):
+            self._nominations.drop(key)
+            return Refuse(refusal.message(found))
+        node = self._nodes.names[found.row]
+        displaced = self._nominations.on(node, below=shape.priority)
+        for other in displaced:
+            self._nominations.drop(other)
+        self._nominations.make(key, shape, node)
+        victims = [v for p in found.pods if not p.terminating and (v := self._find(p))]
+        others = [p for k in displaced if (p := self._pending.get(k))]
+        return Refuse(refusal.message(), node, victims, others)
+
+    def _makes_room(self, node: str, priority: int) -> bool:
+        """Whether pods that an earlier turn chose are still on their way out."""
+        row = self._nodes.rows.get(node)
+        return row is not None and any(
+            p.terminating and p.shape.priority < priority for p in self._nodes.on[row].values()
+        )
 
     def _namespace_labels(self, name: str) -> Mapping[str, str]:
         namespace = self._namespace_informer.get(name)
         return namespace.metadata.labels if namespace else {}
 
-    async def _settle(self, key: str, pod: Pod, decision: str | Refusal) -> None:
+    def _find(self, placed: Placed) -> Pod | None:
+        pod = self._pod_informer.get(placed.name, placed.shape.namespace)
+        return pod if pod is not None and pod.metadata.uid == placed.key else None
+
+    def _violating(self, pods: Sequence[Placed]) -> frozenset[str]:
+        """See `preempt.Violating`."""
+        left: dict[str, int] = {}
+        broken = set()
+        for placed in pods:
+            for budget in self._budget_informer.list(placed.shape.namespace):
+                selector = budget.spec.selector
+                if selector is None or placed.name in budget.status.disrupted_pods:
+                    continue
+                if not structured(msgspec.to_builtins(selector)).matches(placed.shape.labels):
+                    continue
+                uid = budget.metadata.uid
+                left[uid] = left.get(uid, budget.status.disruptions_allowed) - 1
+                if left[uid] < 0:
+                    broken.add(placed.key)
+        return frozenset(broken)
+
+    # What was decided
+
+    async def _carry_out(self, key: str, pod: Pod, decision: Bind | Refuse) -> None:
         try:
-            if isinstance(decision, Refusal):
-                await self._refused(key, pod, decision)
-            else:
+            if isinstance(decision, Bind):
                 await self._bind(key, pod, decision)
+            else:
+                await self._tell(pod, decision)
         finally:
             self._slots.release()
 
-    async def _bind(self, key: str, pod: Pod, node: str) -> None:
+    async def _bind(self, key: str, pod: Pod, decision: Bind) -> None:
         meta = pod.metadata
-        binding = {
-            "apiVersion": "v1",
-            "kind": "Binding",
-            "metadata": {"name": meta.name, "namespace": meta.namespace, "uid": meta.uid},
-            "target": {"apiVersion": "v1", "kind": "Node", "name": node},
-        }
         try:
-            await self._client.create(PODS, binding, meta.namespace, subresource="binding")
-        except (NotFound, Conflict):
-            self._unassume(key)
-            self._queue.remove(key)
-            current = self._pod_informer.get(meta.name, meta.namespace)
-            if current is not None and current.metadata.uid == key:
-                self._pod_changed(None, current)
-        except (ApiError, Unreachable) as e:
-            log.warning("binding %s/%s to %s failed: %s", meta.namespace, meta.name, node, e)
-            self._unassume(key)
-            self._pending[key] = pod
-            self._queue.failed(key, self._clock.monotonic(), unschedulable=False)
-            self._wake.set()
+            if decision.volumes:
+                await self._bind_volumes(meta.namespace, decision)
+            await self._actions.bind(pod, decision.node)
+        except (ApiError, Unreachable, TimeoutError) as e:
+            level = logging.DEBUG if isinstance(e, NotFound | Conflict) else logging.WARNING
+            log.log(
+                level, "%s/%s: not bound to %s: %s", meta.namespace, meta.name, decision.node, e
+            )
+            self._try_again(key, meta.namespace, meta.name)
         else:
             self._queue.remove(key)
-            message = f"Successfully assigned {meta.namespace}/{meta.name} to {node}"
-            self._recorder.record(pod, NORMAL, "Scheduled", message)
 
-    def _unassume(self, key: str) -> None:
-        if self._assumed.pop(key, None) is not None:
-            self._nodes.take(key)
-
-    async def _refused(self, key: str, pod: Pod, refusal: Refusal) -> None:
-        victims = self._find_victims(key, pod, refusal)
-        message = refusal.message()
-        self._queue.failed(key, self._clock.monotonic(), unschedulable=True)
-        self._wake.set()
-        self._recorder.record(pod, WARNING, "FailedScheduling", message)
-        node = self._nodes.names[victims.row] if victims else ""
-        if victims is not None:
-            self._nodes.place(NOMINATED + key, self._shapes.of(pod), node)
+    async def _bind_volumes(self, namespace: str, decision: Bind) -> None:
+        names = [name for name, _ in decision.volumes]
+        await self._actions.prepare_volumes(namespace, decision.node, decision.volumes)
+        self._slots.release()  # this may take minutes: others go on
         try:
-            await self._tell(pod, message, node)
-            for victim in victims.pods if victims else ():
-                await self._evict(victim, pod, node)
+            async with asyncio.timeout(VOLUMES_TIMEOUT_S):
+                await self._storage.all_bound(namespace, names)
+        finally:
+            await self._slots.acquire()
+
+    def _try_again(self, key: str, namespace: str, name: str) -> None:
+        """A binding failed: unless the pod is bound or gone by now, it waits its backoff."""
+        if self._assumed.pop(key, None) is None:
+            return  # the informer told of it meanwhile
+        self._nodes.take(key)
+        pod = self._pod_informer.get(name, namespace)
+        if pod is None or pod.metadata.uid != key or pod.spec.node_name or not self._is_ours(pod):
+            self._queue.remove(key)
+            return
+        self._pending[key] = pod
+        self._queue.failed(key, self._clock.monotonic(), unschedulable=False)
+        self._changed()
+
+    async def _tell(self, pod: Pod, refusal: Refuse) -> None:
+        self._recorder.record(pod, WARNING, "FailedScheduling", refusal.message)
+        try:
+            await self._actions.refuse(pod, refusal)
         except NotFound:
             pass
         except (ApiError, Unreachable) as e:
             log.warning("%s/%s: %s", pod.metadata.namespace, pod.metadata.name, e)
 
-    def _find_victims(self, key: str, pod: Pod, refusal: Refusal) -> preempt.Victims | None:
-        """None too where the pods that an earlier turn chose are still on their way out."""
-        nominated = self._nodes.rows.get(pod.status.nominated_node_name)
-        if nominated is not None and any(
-            p.terminating and p.shape.priority < (pod.spec.priority or 0)
-            for p in self._nodes.on[nominated].values()
-        ):
-            self._nodes.place(NOMINATED + key, self._shapes.of(pod), pod.status.nominated_node_name)
-            return None
-        if not refusal.resolvable.any():
-            return None
-        shape = self._shapes.of(pod)
-        return preempt.find(
-            self._context(),
-            self._planner,
-            shape,
-            refusal.resolvable,
-            self._entropy,
-            self._protected,
-        )
-
-    def _protected(self, victim: str) -> bool:
-        """Whether evicting the pod would break a PodDisruptionBudget."""
-        pod = next((p for p in self._pod_informer.by_index("uid", victim)), None)
-        if pod is None:
-            return False
-        return any(
-            budget.spec.selector is not None
-            and (budget.status.disruptions_allowed or 0) <= 0
-            and structured(msgspec.to_builtins(budget.spec.selector)).matches(pod.metadata.labels)
-            for budget in self._budget_informer.list(pod.metadata.namespace)
-        )
-
-    async def _tell(self, pod: Pod, message: str, nominated: str) -> None:
-        """Write the condition PodScheduled=False, once for each message."""
-        for condition in pod.status.conditions:
-            same = condition.type == "PodScheduled" and condition.message == message
-            if same and nominated in ("", pod.status.nominated_node_name):
-                return
-        now = rfc3339(self._clock.now())
-        condition_now = {
-            "type": "PodScheduled",
-            "status": "False",
-            "reason": "Unschedulable",
-            "message": message,
-            "lastProbeTime": None,
-            "lastTransitionTime": now,
-            "observedGeneration": pod.metadata.generation,
-        }
-        status: dict[str, Any] = {"conditions": [condition_now]}
-        if nominated:
-            status["nominatedNodeName"] = nominated
-        meta = pod.metadata
-        patch = {"metadata": {"uid": meta.uid}, "status": status}
-        await self._client.patch(
-            PODS, meta.name, meta.namespace, patch, kind="strategic", subresource="status"
-        )
-
-    async def _evict(self, victim: Placed, pod: Pod, node: str) -> None:
-        """Mark the victim as disrupted, say so, delete it."""
-        found = next((p for p in self._pod_informer.list() if p.metadata.uid == victim.key), None)
-        if found is None:
-            return
-        meta = found.metadata
-        condition = {
-            "type": "DisruptionTarget",
-            "status": "True",
-            "reason": "PreemptionByScheduler",
-            "message": f"{self._name}: preempting to accommodate a higher priority pod",
-            "lastTransitionTime": rfc3339(self._clock.now()),
-        }
-        patch = {"metadata": {"uid": meta.uid}, "status": {"conditions": [condition]}}
-        await self._client.patch(
-            PODS, meta.name, meta.namespace, patch, kind="strategic", subresource="status"
-        )
-        await self._client.delete(PODS, meta.name, meta.namespace, uid=meta.uid)
-        message = f"Preempted by pod {pod.metadata.uid} on node {node}"
-        self._recorder.record(found, NORMAL, "Preempted", message)
-
 
 def _start(pod: Pod) -> float:
-    return parse_rfc3339(pod.status.start_time) if pod.status.start_time else 0.0
+    return parse_rfc3339(pod.status.start_time) if pod.status.start_time else math.inf
+
+
+def _bears_on_others(old: Pod | None, new: Pod) -> bool:
+    """Whether a pod's change may make another's affinity or spreading possible."""
+    return old is None or not old.spec.node_name or old.metadata.labels != new.metadata.labels
 
 
 def _asks_anew(old: Pod, new: Pod) -> bool:
     """Whether a change of a waiting pod may let it be scheduled: everything but its status."""
-    return (
-        old.metadata.uid != new.metadata.uid
-        or old.metadata.labels != new.metadata.labels
-        or old.spec != new.spec
-    )
+    return old.metadata.labels != new.metadata.labels or old.spec != new.spec

@@ -6,7 +6,6 @@ remember their answers by it. Pure.
 Source: https://kubernetes.io/docs/concepts/scheduling-eviction/ and pod resource rules of KEP-753.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -59,7 +58,17 @@ class Spread:
     honor_taints: bool
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A persistent volume claim that a pod uses. `ephemeral`: made for this very pod."""
+
+    name: str
+    ephemeral: bool = False
+    pod: str = ""
+    pod_uid: str = ""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class Shape:
     """See the module's text. Compared by identity: `Shapes` makes one for each kind of pod."""
 
@@ -69,9 +78,10 @@ class Shape:
     """CPU in millicores, everything else in units (bytes)."""
     scored_cpu: int
     scored_memory: int
-    node_name: str
     node_selector: Mapping[str, str]
     required: NodeSelector | None
+    required_names: frozenset[str] | None
+    """The only nodes that `required` can mean, by name; None where it does not name them."""
     preferred: tuple[tuple[int, NodeSelectorTerm], ...]
     tolerations: tuple[Toleration, ...]
     ports: frozenset[tuple[str, str, int]]
@@ -85,6 +95,7 @@ class Shape:
     images: tuple[str, ...]
     owner: str
     """The controller's uid: pods of one owner are spread where nothing else is asked for."""
+    claims: tuple[Claim, ...] = ()
 
     @property
     def touches_others(self) -> bool:
@@ -134,7 +145,7 @@ class Shapes:
                 spec.resources,
                 [(c.image, c.resources, c.ports, c.restart_policy) for c in spec.containers],
                 [(c.image, c.resources, c.ports, c.restart_policy) for c in spec.init_containers],
-                spec.host_network,
+                claims(pod),
             )
         )
 
@@ -151,17 +162,18 @@ def _make(pod: Pod) -> Shape:
     pod_affinity = affinity.pod_affinity if affinity else None
     anti = affinity.pod_anti_affinity if affinity else None
     scored_cpu, scored_memory = _scored(spec, requests)
+    required = (
+        node_affinity.required_during_scheduling_ignored_during_execution if node_affinity else None
+    )
     return Shape(
         namespace=pod.metadata.namespace,
         labels=pod.metadata.labels,
         requests=requests,
         scored_cpu=scored_cpu,
         scored_memory=scored_memory,
-        node_name="",
         node_selector=spec.node_selector,
-        required=node_affinity.required_during_scheduling_ignored_during_execution
-        if node_affinity
-        else None,
+        required=required,
+        required_names=_names(required),
         preferred=tuple(
             (p.weight, p.preference)
             for p in node_affinity.preferred_during_scheduling_ignored_during_execution
@@ -192,7 +204,37 @@ def _make(pod: Pod) -> Shape:
         preempts=spec.preemption_policy != "Never",
         images=tuple(c.image for c in (*spec.init_containers, *spec.containers)),
         owner=_owner(pod),
+        claims=claims(pod),
     )
+
+
+def claims(pod: Pod) -> tuple[Claim, ...]:
+    """The claims behind the pod's volumes."""
+    meta = pod.metadata
+    found = []
+    for volume in pod.spec.volumes:
+        if volume.persistent_volume_claim is not None:
+            found.append(Claim(volume.persistent_volume_claim.claim_name))
+        elif volume.ephemeral is not None:
+            found.append(Claim(f"{meta.name}-{volume.name}", True, meta.name, meta.uid))
+    return tuple(found)
+
+
+def _names(required: NodeSelector | None) -> frozenset[str] | None:
+    """The node names that every term asks for by `metadata.name`; None where a term does not."""
+    if required is None or not required.node_selector_terms:
+        return None
+    names: frozenset[str] = frozenset()
+    for term in required.node_selector_terms:
+        asked = [
+            frozenset(f.values)
+            for f in term.match_fields
+            if f.key == "metadata.name" and f.operator == "In"
+        ]
+        if not asked:
+            return None
+        names |= frozenset.intersection(*asked)
+    return names
 
 
 @lru_cache(maxsize=4096)
@@ -244,11 +286,12 @@ def _add(total: dict[str, int], more: Mapping[str, int]) -> None:
 
 def _scored(spec: PodSpec, requests: Mapping[str, int]) -> tuple[int, int]:
     cpu, memory = requests.get(CPU, 0), requests.get(MEMORY, 0)
+    whole = _requests(spec.resources)
     for container in spec.containers:
         need = _requests(container.resources)
-        if CPU not in need:
+        if CPU not in need and CPU not in whole:
             cpu += DEFAULT_CPU_MILLI
-        if MEMORY not in need:
+        if MEMORY not in need and MEMORY not in whole:
             memory += DEFAULT_MEMORY_BYTES
     return cpu, memory
 
@@ -320,8 +363,3 @@ def _spread(pod: Pod, constraint: TopologySpreadConstraint) -> Spread:
         honor_affinity=constraint.node_affinity_policy != "Ignore",
         honor_taints=constraint.node_taints_policy == "Honor",
     )
-
-
-def half_up(value: float) -> int:
-    """Rounds to the nearest whole number, halves up."""
-    return math.floor(value + 0.5)

@@ -18,8 +18,10 @@ again (`kill`, `start`). What does not end well ends the test.
 import asyncio
 import inspect
 import zlib
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from types import TracebackType
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from ipaddress import IPv4Address
+from pathlib import Path
+from types import MappingProxyType, TracebackType
 from typing import Any, Self, TypeVar
 
 from skiff.aio.clock import LoopClock
@@ -34,10 +36,13 @@ from skiff.client.informer import InformerFactory
 from skiff.client.transport import LocalTransport
 from skiff.controllers.context import Options
 from skiff.controllers.manager import ControllerManager
+from skiff.node.config import KubeletConfig
+from skiff.node.run import Kubelet
+from skiff.node.simulated import SimulatedRuntime
 from skiff.scheduler.run import NAME as SCHEDULER_NAME
 from skiff.scheduler.run import Scheduler
-from skiff.store.memory import MemoryStore
 from skiff.server.stamp import stamp
+from skiff.store.memory import MemoryStore
 from skiff.testing.events import EventLog
 from skiff.testing.faults import Faults, FaultyStore, FaultyTransport
 from skiff.testing.loop import run_virtual
@@ -48,6 +53,7 @@ __all__ = ["Cluster", "Faults", "run_virtual"]
 
 EPOCH = 1_767_225_600.0
 """When a cluster's time begins: 2026-01-01T00:00:00Z."""
+FIRST_NODE_IP = IPv4Address("192.0.2.10")
 LATENCY_S = 0.0005
 READY_TIMEOUT_S = 60.0
 LOOK_AGAIN_S = 1.0
@@ -63,7 +69,7 @@ Condition = Callable[[], T | Awaitable[T]]
 
 class Cluster:
     """See the module's text. `nodes` is how many there are (`node-1`, …); `without` names controllers
-    that are not to run; `faults` apply from when all is ready."""
+    that are not to run; `faults` apply from when all is ready; `capacity` is what each node has."""
 
     def __init__(
         self,
@@ -73,15 +79,18 @@ class Cluster:
         faults: Faults | None = None,
         options: Options | None = None,
         without: Collection[str] = (),
+        capacity: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.seed = seed
         self.clock = LoopClock(EPOCH)
         self.event_log = EventLog()
         self.faults = Faults(latency_s=LATENCY_S)
         self.processes: dict[str, Process] = {}
+        self.runtimes: dict[str, SimulatedRuntime] = {}
         self._wanted_faults = faults
         self._options = options or Options(ca_pem="in-process")
         self._without = without
+        self._capacity = dict(capacity)
         self._node_names = [f"node-{i + 1}" for i in range(nodes)]
         self._stores = MemoryStore(stamp, self.clock, HISTORY)
         self._store = FaultyStore(self._stores, self.faults, self._entropy("store"))
@@ -154,11 +163,33 @@ class Cluster:
         informers = InformerFactory(client)
         recorder = EventRecorder(client, SCHEDULER_NAME)
         scheduler = Scheduler(client, informers, recorder, self.clock, client.entropy)
-        parts = [("informers", informers), ("events", recorder), ("scheduler", scheduler)]
+        parts: list[tuple[str, Component]] = [
+            ("informers", informers),
+            ("events", recorder),
+            ("scheduler", scheduler),
+        ]
         return Group(parts), [transport]
 
     def _add_node(self, name: str) -> None:
-        raise NotImplementedError(name)
+        """A kubelet and its runtime; the runtime, as a real one, outlives the kubelet."""
+        number = len(self.runtimes) + 1
+        entropy = self._entropy(f"runtime {name}")
+        self.runtimes[name] = SimulatedRuntime(self.clock, entropy, f"10.244.{number}.0/24")
+        config = KubeletConfig(
+            node_name=name,
+            root_dir=Path("/simulated") / name,
+            pod_logs_dir=Path("/simulated") / name / "logs",
+            node_ip=str(FIRST_NODE_IP + number),
+            capacity=self._capacity,
+            manage_cgroups=False,
+        )
+        self._add(name, lambda: self._make_kubelet(config))
+
+    def _make_kubelet(self, config: KubeletConfig) -> tuple[Component, list[FaultyTransport]]:
+        name = config.node_name
+        client, transport = self._component(f"system:node:{name}", ("system:nodes",), name)
+        kubelet = Kubelet(config, client, self.runtimes[name], self.clock, client.entropy)
+        return kubelet, [transport]
 
     def _component(
         self, user: str, groups: Sequence[str], name: str

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from itertools import zip_longest
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 from skiff.store.protocol import Event
 
@@ -52,7 +52,13 @@ class EventLog(Sequence[Write]):
     def __iter__(self) -> Iterator[Write]:
         return iter(self._writes)
 
-    def __getitem__(self, index):  # type: ignore[no-untyped-def] # an int or a slice, as lists take
+    @overload
+    def __getitem__(self, index: int) -> Write: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Write]: ...
+
+    def __getitem__(self, index: int | slice) -> Write | list[Write]:
         if isinstance(index, slice):
             return list(self._writes)[index]
         return self._writes[index]

@@ -57,8 +57,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def _advance(self, seconds: float) -> None:
         self._virtual_time += seconds
 
-    def run_in_executor(self, *_: Any) -> NoReturn:
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> NoReturn:
         """Refused: threads know no virtual time."""
+        del executor, func, args
         raise RuntimeError("a virtual loop has no threads")
 
 
