@@ -27,6 +27,7 @@ from skiff.server.discovery import Catalog, Discovery
 from skiff.server.engine import Engine
 from skiff.server.health import Health
 from skiff.server.metrics import Metrics
+from skiff.server.openapi import OpenApi
 from skiff.server.seams import Call, Connector, PathHandler, User
 
 
@@ -130,6 +131,7 @@ class Assembly:
             **self.metrics.handlers(),
             **issuer.handlers(),
         }
+        paths.update(OpenApi(self.catalog, self._engine.clock).handlers())
         discovery = Discovery(self.catalog, address, lambda: list(paths))
         paths.update(discovery.handlers())
         return paths

@@ -28,6 +28,15 @@ TABLE: Final[dict[tuple[str, str], Hooks]] = {
     ("", "serviceaccounts"): _RETURNED,
     ("", "services"): ServiceHooks(),  # cluster IPs and node ports
     ("batch", "jobs"): BatchJobHooks(),  # orphan by default
+    ("resource.k8s.io", "deviceclasses"): _RETURNED,
+    ("resource.k8s.io", "resourceclaims"): _RETURNED,
+    ("resource.k8s.io", "resourceclaimtemplates"): _RETURNED,
+    ("resource.k8s.io", "resourceslices"): _RETURNED,
+    ("storage.k8s.io", "csidrivers"): _RETURNED,
+    ("storage.k8s.io", "csinodes"): _RETURNED,
+    ("storage.k8s.io", "storageclasses"): _RETURNED,
+    ("storage.k8s.io", "volumeattachments"): _RETURNED,
+    ("storage.k8s.io", "volumeattributesclasses"): _RETURNED,
 }
 
 
