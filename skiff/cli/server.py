@@ -104,6 +104,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="whom tokens must be meant for (the issuer)",
     )
     add(
+        "--enable-admission-plugins",
+        default="",
+        metavar="NAMES",
+        help="admission plugins to use beside the default ones",
+    )
+    add(
         "--disable-admission-plugins",
         default="",
         metavar="NAMES",
@@ -196,6 +202,7 @@ def server_component(
         authorization_mode=tuple(names(arguments.authorization_mode)),
         token_auth_file=arguments.token_auth_file,
         anonymous_auth=arguments.anonymous_auth,
+        enable_admission_plugins=tuple(names(arguments.enable_admission_plugins)),
         disable_admission_plugins=tuple(names(arguments.disable_admission_plugins)),
         service_account_signing_key_file=arguments.service_account_signing_key_file
         or keys.key("sa"),
@@ -224,6 +231,8 @@ def _keys(
     )
     try:
         return pki.ensure(layout.pki, request, now=RealClock().now())
+    except pki.DamagedError as e:
+        raise CommandError(str(e), BAD_STATE) from e
     except OSError as e:
         raise CommandError(f"cannot write keys to {layout.pki}: {e.strerror}", BAD_STATE) from e
 

@@ -68,6 +68,7 @@ class ServerConfig:
     authorization_mode: Sequence[str] = DEFAULT_MODES
     token_auth_file: Path | None = None
     anonymous_auth: bool = True
+    enable_admission_plugins: Sequence[str] = ()
     disable_admission_plugins: Sequence[str] = ()
     service_account_signing_key_file: Path | None = None
     service_account_key_files: Sequence[Path] = ()
@@ -195,6 +196,7 @@ def read_settings(config: ServerConfig) -> Settings:
         issuer=config.service_account_issuer,
         audiences=config.api_audiences,
         verifying_keys=(lambda: [p.read_bytes() for p in keys]) if keys else None,
+        enabled_admission=config.enable_admission_plugins,
         disabled_admission=config.disable_admission_plugins,
     )
     signing = config.service_account_signing_key_file

@@ -178,9 +178,7 @@ def test_a_token_dies(chain, issuer, objects, account, clock, gone):
         changed = jwt._unb64(body).replace(b":bot", b":boss")
         token = ".".join((head, jwt._b64(changed), signature))
     else:
-        other = Issuer(
-            jwt.Signer(certificates.new_key), clock, DEFAULT_ISSUER, [], Entropy(2).uid
-        )
+        other = Issuer(jwt.Signer(certificates.new_key), clock, DEFAULT_ISSUER, [], Entropy(2).uid)
         token, _ = other.issue(account, audiences=[AUDIENCE], lifetime_s=600)
     with pytest.raises(Unauthorized):
         chain(request(token))

@@ -5,11 +5,20 @@ name, and writes the kubeconfigs. A warm start reads one index and hashes the sm
 imports `cryptography`, which is needed only when something must be made or parsed.
 """
 
-from skiff.server.pki.authority import Identity, Layout, Pki, Request, ensure, host_addresses
+from skiff.server.pki.authority import (
+    DamagedError,
+    Identity,
+    Layout,
+    Pki,
+    Request,
+    ensure,
+    host_addresses,
+)
 from skiff.server.pki.kubeconfig import Access, render_kubeconfig, write_kubeconfig
 
 __all__ = [
     "Access",
+    "DamagedError",
     "Identity",
     "Layout",
     "Pki",
