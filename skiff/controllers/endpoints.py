@@ -39,7 +39,7 @@ class EndpointsReconciler(Reconciler):
         self._client = context.client
         self._events = context.events.of(CONTROLLER)
         self._endpoints = context.informers.of(Endpoints)
-        self._world = ServicePods(context.informers, self.queue.add)
+        self._world = ServicePods(context.informers, self.queue)
         self.needs(self._world.services, self._world.pods)
         self.follow(self._endpoints)
 

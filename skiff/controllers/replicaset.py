@@ -29,6 +29,7 @@ from skiff.controllers import pods, status
 from skiff.controllers.context import Context
 from skiff.controllers.expectations import Expectations
 from skiff.controllers.ownership import AdoptionRefused, claim
+from skiff.controllers.pace import settle_s
 from skiff.controllers.template import pod_of_template, template_labels
 
 BURST_REPLICAS: Final = 500
@@ -108,7 +109,7 @@ class ReplicaReconciler(Reconciler):
             return
         owner = self._replicas.get(reference.name, pod.metadata.namespace)
         if owner is not None and owner.metadata.uid == reference.uid:
-            self.queue.add(key_of(owner))
+            self.queue.add_after(key_of(owner), settle_s(owner.status.replicas))
 
     def _enqueue_adopters(self, old: Pod | None, new: Pod) -> None:
         """An orphan appeared or changed: those whose selectors match may adopt it."""

@@ -3,14 +3,15 @@
 Source: https://kubernetes.io/docs/concepts/services-networking/service/.
 """
 
-from collections.abc import Callable
 from typing import Final
 
+from skiff.aio.queue import WorkQueue
 from skiff.api.selectors import labels_selector
 from skiff.api.views.core import Container, Pod, Service, ServicePort
 from skiff.client.informer import Informer, InformerFactory
 from skiff.client.reconciler import Key, key_of
 from skiff.controllers import pods
+from skiff.controllers.pace import settle_s
 
 HEADLESS_LABEL: Final = "service.kubernetes.io/headless"
 TRIGGER_TIME: Final = "endpoints.kubernetes.io/last-change-trigger-time"
@@ -85,10 +86,12 @@ def differs(old: Pod, new: Pod) -> bool:
 class ServicePods:
     """Services and pods, and which keys a changed pod concerns."""
 
-    def __init__(self, informers: InformerFactory, enqueue: Callable[[Key], None]) -> None:
+    def __init__(self, informers: InformerFactory, queue: WorkQueue[Key]) -> None:
         self.services: Informer[Service] = informers.of(Service)
         self.pods: Informer[Pod] = informers.of(Pod)
-        self._enqueue = enqueue
+        self._queue = queue
+        # How many pods each Service had when it was last looked at.
+        self._sizes: dict[Key, int] = {}
         self.services.subscribe(self._service_changed)
         self.pods.subscribe(self._pod_changed)
 
@@ -96,12 +99,16 @@ class ServicePods:
         """The pods that the Service selects."""
         selector = labels_selector(service.spec.selector)
         namespace = service.metadata.namespace
-        return [pod for pod in self.pods.list(namespace) if selector.matches(pod.metadata.labels)]
+        found = [pod for pod in self.pods.list(namespace) if selector.matches(pod.metadata.labels)]
+        self._sizes[key_of(service)] = len(found)
+        return found
 
     def _service_changed(self, old: Service | None, new: Service | None) -> None:
         changed = new or old
-        if changed is not None:
-            self._enqueue(key_of(changed))
+        assert changed is not None
+        if new is None:
+            self._sizes.pop(key_of(changed), None)
+        self._queue.add(key_of(changed))
 
     def _pod_changed(self, old: Pod | None, new: Pod | None) -> None:
         if old is not None and new is not None and not differs(old, new):
@@ -112,4 +119,5 @@ class ServicePods:
         for service in self.services.list(changed.metadata.namespace):
             wanted = service.spec.selector.items()
             if wanted and any(wanted <= have.items() for have in labels):
-                self._enqueue(key_of(service))
+                key = key_of(service)
+                self._queue.add_after(key, settle_s(self._sizes.get(key, 0)))

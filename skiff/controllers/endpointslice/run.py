@@ -39,7 +39,7 @@ class EndpointSliceReconciler(Reconciler):
         self._events = context.events.of("endpoint-slice-controller")
         self._slices = context.informers.of(EndpointSlice)
         self._nodes = context.informers.of(Node)
-        self._world = ServicePods(context.informers, self.queue.add)
+        self._world = ServicePods(context.informers, self.queue)
         self._slices.add_index("service", service_of)
         self._tracker = SliceTracker(self._slices)
         self.needs(self._world.services, self._world.pods, self._nodes)

@@ -15,6 +15,7 @@ from skiff.client.informer import Informer
 from skiff.client.reconciler import Key, Reconciler, Result
 from skiff.controllers.context import Context
 from skiff.controllers.garbage.graph import FOREGROUND, ORPHAN, Graph, Node, Work, is_misplaced
+from skiff.controllers.pace import settle_s
 from skiff.controllers.partial import Partial
 
 # Kinds that own nothing, are owned by nothing, and come in great numbers.
@@ -125,7 +126,9 @@ class GarbageCollector(Reconciler):
 
     def _enqueue(self, work: Work) -> None:
         for uid in work.check:
-            self.queue.add(Key(CHECK, uid))
+            node = self._graph.nodes.get(uid)
+            waiting = len(node.dependents) if node is not None and node.foreground else 0
+            self.queue.add_after(Key(CHECK, uid), settle_s(waiting))
         for uid in work.orphan:
             self.queue.add(Key(FREE, uid))
 
