@@ -99,7 +99,7 @@ class WorkQueue(Generic[K]):
             except BaseException:
                 if waiter.done() and not waiter.cancelled():
                     self._wake()  # woken and cancelled at once: another may have it
-                else:
+                elif waiter in self._waiters:
                     self._waiters.remove(waiter)
                 raise
         key = self._ready.popleft()
