@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.real.harness import WORKSHOP, RealCluster, free_port
+from tests.real.rootfs import busybox_root
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +37,7 @@ def images(cluster: RealCluster) -> dict[str, str]:
         for file in WORKSHOP.iterdir():
             if file.is_file():
                 shutil.copy(file, context / file.name)
-        shutil.copy("/bin/busybox", context / "busybox")
+        busybox_root(context / "rootfs")
         for tag in ("web:1", "web:2"):
             cluster.skiff(
                 "image", "build", "-t", tag, "--build-arg", f"VERSION={tag[-1]}",
