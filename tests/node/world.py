@@ -138,6 +138,11 @@ class World:
         found = [e for e in await self.objects(EVENTS) if e["involvedObject"]["name"] == name]
         return [(e["type"], e["reason"], e["message"]) for e in found]
 
+    async def objects_of_events(self, name: str) -> list[Object]:
+        """Events of one object, in the order in which they happened."""
+        found = [e for e in await self.objects(EVENTS) if e["involvedObject"]["name"] == name]
+        return sorted(found, key=lambda e: int(e["metadata"]["name"].rpartition(".")[2], 16))
+
     async def event(
         self, name: str, reason: str, message: str = "", timeout_s: float = 30.0
     ) -> Object:

@@ -1,0 +1,463 @@
+"""Pods from bound to gone, as a user sees them: simulated containers, the real API server, virtual time."""
+
+import pytest
+
+from skiff.api.resources import CONFIGMAPS, PODS
+from skiff.node.runtime import ExecResult
+from skiff.node.simulated import annotations
+from tests.node.world import World, condition, container, pod, run, state, status_of
+
+NOTHING = {"exec": {"command": ["true"]}}
+
+
+@pytest.mark.conformance(
+    "[sig-node] Pods should be submitted and removed [NodeConformance] [Conformance]"
+)
+def test_a_pod_runs_and_is_removed():
+    async def test(w: World) -> None:
+        await w.create(pod("web", terminationGracePeriodSeconds=5))
+        found = await w.running("web")
+        assert found["status"]["phase"] == "Running"
+        assert found["status"]["podIP"].startswith("10.244.0.")
+        assert found["status"]["podIPs"] == [{"ip": found["status"]["podIP"]}]
+        assert status_of(found)["imageID"].startswith("docker.io/library/web@sha256:")
+        assert status_of(found)["started"] is True
+        assert condition(found, "PodReadyToStartContainers")["status"] == "True"
+        await w.event("web", "Pulled", 'Successfully pulled image "web:1"')
+        await w.event("web", "Created", "Container created")
+        started = await w.event("web", "Started", "Container started")
+        assert started["involvedObject"]["fieldPath"] == "spec.containers{main}"
+        await w.delete("web")
+        await w.gone("web")
+        await w.event("web", "Killing", "Stopping container main")
+        await w.until(lambda: _empty(w))
+
+    run(test)
+
+
+async def _empty(w: World) -> bool:
+    return not await w.runtime.list_sandboxes() and not await w.runtime.list_containers()
+
+
+@pytest.mark.conformance("[sig-node] Pods should get a host IP [NodeConformance] [Conformance]")
+def test_the_host_ip_is_the_nodes():
+    async def test(w: World) -> None:
+        await w.create(pod("web"))
+        found = await w.running("web")
+        assert found["status"]["hostIP"] == "192.0.2.7"
+        assert found["status"]["hostIPs"] == [{"ip": "192.0.2.7"}]
+
+    run(test, node_ip="192.0.2.7")
+
+
+@pytest.mark.conformance(
+    "[sig-node] Container Runtime blackbox test when starting a container that exits should run with "
+    "the expected status [NodeConformance] [Conformance]"
+)
+@pytest.mark.parametrize(
+    ("policy", "code", "phase", "restarts"),
+    [
+        ("Never", 0, "Succeeded", 0),
+        ("Never", 3, "Failed", 0),
+        ("OnFailure", 0, "Succeeded", 0),
+        ("OnFailure", 3, "Running", 2),
+        ("Always", 0, "Running", 2),
+    ],
+)
+def test_restart_policies(policy: str, code: int, phase: str, restarts: int):
+    async def test(w: World) -> None:
+        marks = annotations(exit_after_seconds=1, exit_code=code)
+        await w.create(pod("job", restartPolicy=policy, annotations=marks))
+        found = await w.pod_until("job", lambda p: status_of(p).get("restartCount", -1) >= restarts and (
+            restarts or p["status"]["phase"] == phase))  # fmt: skip
+        assert found["status"]["phase"] == phase
+        if phase in ("Succeeded", "Failed"):
+            end = state(found)["terminated"]
+            assert (end["exitCode"], end["reason"]) == (code, "Completed" if code == 0 else "Error")
+            assert end["containerID"] == status_of(found)["containerID"]
+            await w.clock.sleep(60)
+            assert status_of(await w.pod("job"))["restartCount"] == 0
+
+    run(test)
+
+
+def test_crash_loop_back_off_doubles_and_says_so():
+    async def test(w: World) -> None:
+        marks = annotations(exit_after_seconds=1, exit_code=1)
+        made = await w.create(pod("crash", annotations=marks))
+        where = f"main pod=crash_default({made['metadata']['uid']})"
+        starts = []
+        for delay, restarts in (("10s", 1), ("20s", 2), ("40s", 3)):
+            found = await w.pod_until(
+                "crash",
+                lambda p, d=delay: (
+                    state(p).get("waiting", {}).get("message")
+                    == f"back-off {d} restarting failed container={where}"
+                ),
+                120,
+            )
+            assert state(found)["waiting"]["reason"] == "CrashLoopBackOff"
+            assert state(found, key="lastState")["terminated"]["exitCode"] == 1
+            assert status_of(found)["restartCount"] == restarts
+            assert found["status"]["phase"] == "Running"
+            assert condition(found, "Ready")["message"] == "containers with unready status: [main]"
+            starts.append(w.clock.now())
+        assert 20 <= starts[2] - starts[1] <= 24
+        await w.event(
+            "crash", "BackOff", "Back-off restarting failed container main in pod crash_default"
+        )
+
+    run(test)
+
+
+def test_back_off_starts_anew_after_ten_good_minutes():
+    async def test(w: World) -> None:
+        await w.create(pod("crash"))
+        await w.running("crash")
+        for count in (1, 2, 3):
+            w.simulated.end(w.simulated.find("default", "crash", "main"), 1)
+            await w.pod_until(
+                "crash",
+                lambda p, n=count: status_of(p)["restartCount"] == n and status_of(p)["ready"],
+            )
+        await w.clock.sleep(1300)
+        w.simulated.end(w.simulated.find("default", "crash", "main"), 1)
+        await w.pod_until(
+            "crash", lambda p: status_of(p)["restartCount"] == 4 and status_of(p)["ready"], 2
+        )
+
+    run(test)
+
+
+@pytest.mark.conformance(
+    "[sig-node] InitContainer [NodeConformance] should invoke init containers on a RestartNever pod "
+    "[Conformance]"
+)
+@pytest.mark.conformance(
+    "[sig-node] InitContainer [NodeConformance] should invoke init containers on a RestartAlways pod "
+    "[Conformance]"
+)
+@pytest.mark.parametrize("policy", ["Always", "Never"])
+def test_init_containers_run_one_after_another(policy: str):
+    async def test(w: World) -> None:
+        marks = {"simulation.skiff.dev/exit-after-seconds.first": "5",
+                 "simulation.skiff.dev/exit-after-seconds.second": "5"}  # fmt: skip
+        if policy == "Never":
+            marks["simulation.skiff.dev/exit-after-seconds.main"] = "1"
+        init = [container("first"), container("second")]
+        await w.create(pod("init", initContainers=init, restartPolicy=policy, annotations=marks))
+        found = await w.pod_until("init", lambda p: "running" in state(p, "first"))
+        assert state(found, "second") == {"waiting": {"reason": "PodInitializing"}}
+        assert state(found, "main") == {"waiting": {"reason": "PodInitializing"}}
+        assert found["status"]["phase"] == "Pending"
+        initialized = condition(found, "Initialized")
+        assert initialized["reason"] == "ContainersNotInitialized"
+        assert initialized["message"] == "containers with incomplete status: [first second]"
+        found = await w.pod_until("init", lambda p: "running" in state(p, "second"))
+        assert state(found, "first")["terminated"]["reason"] == "Completed"
+        if policy == "Always":
+            found = await w.running("init")
+            assert condition(found, "Initialized")["status"] == "True"
+        else:
+            found = await w.pod_until("init", lambda p: p["status"]["phase"] == "Succeeded")
+            assert condition(found, "Initialized")["reason"] == "PodCompleted"
+            assert condition(found, "Ready")["reason"] == "PodCompleted"
+        assert [s["ready"] for s in found["status"]["initContainerStatuses"]] == [True, True]
+
+    run(test)
+
+
+@pytest.mark.conformance(
+    "[sig-node] InitContainer [NodeConformance] should not start app containers and fail the pod if "
+    "init containers fail on a RestartNever pod [Conformance]"
+)
+def test_a_failed_init_container_fails_a_pod_that_never_restarts():
+    async def test(w: World) -> None:
+        marks = {"simulation.skiff.dev/exit-code.first": "1"}
+        init = [container("first"), container("second")]
+        await w.create(pod("init", initContainers=init, restartPolicy="Never", annotations=marks))
+        found = await w.pod_until("init", lambda p: p["status"]["phase"] == "Failed")
+        assert state(found, "first")["terminated"]["exitCode"] == 1
+        assert "waiting" in state(found, "second")
+        assert "waiting" in state(found, "main")
+        assert condition(found, "Ready")["reason"] == "PodFailed"
+
+    run(test)
+
+
+@pytest.mark.conformance(
+    "[sig-node] InitContainer [NodeConformance] should not start app containers if init containers "
+    "fail on a RestartAlways pod [Conformance]"
+)
+def test_a_failing_init_container_is_tried_again():
+    async def test(w: World) -> None:
+        marks = {"simulation.skiff.dev/exit-code.first": "1"}
+        await w.create(pod("init", initContainers=[container("first")], annotations=marks))
+        found = await w.pod_until(
+            "init", lambda p: status_of(p, "first").get("restartCount") == 3, 120
+        )
+        assert found["status"]["phase"] == "Pending"
+        assert "waiting" in state(found, "main")
+        assert status_of(found, "main")["restartCount"] == 0
+
+    run(test)
+
+
+def test_sidecars_start_before_and_outlive_the_rest():
+    async def test(w: World) -> None:
+        marks = {"simulation.skiff.dev/exit-after-seconds.main": "10"}
+        init = [container("proxy", restartPolicy="Always"), container("setup"),
+                container("logs", restartPolicy="Always")]  # fmt: skip
+        await w.create(pod("job", initContainers=init, restartPolicy="Never", annotations=marks))
+        found = await w.running("job")
+        assert status_of(found, "proxy")["ready"] and status_of(found, "proxy")["started"]
+        began = [status_of(found, n)["state"] for n in ("proxy", "logs", "main")]
+        assert all("running" in s for s in began)
+        w.simulated.end(w.simulated.find("default", "job", "proxy"), 1)
+        found = await w.pod_until("job", lambda p: status_of(p, "proxy")["restartCount"] == 1)
+        found = await w.pod_until("job", lambda p: p["status"]["phase"] == "Succeeded", 120)
+        ends = {n: state(found, n)["terminated"] for n in ("main", "logs", "proxy")}
+        assert ends["main"]["exitCode"] == 0
+        order = [e["message"] for e in await w.objects_of_events("job") if e["reason"] == "Killing"]
+        assert order == ["Stopping container logs", "Stopping container proxy"]
+
+    run(test)
+
+
+def test_deadline_fails_the_pod():
+    async def test(w: World) -> None:
+        await w.create(pod("slow", activeDeadlineSeconds=30))
+        await w.running("slow")
+        found = await w.pod_until("slow", lambda p: p["status"]["phase"] == "Failed")
+        assert found["status"]["reason"] == "DeadlineExceeded"
+        assert found["status"]["message"] == (
+            "Pod was active on the node longer than the specified deadline"
+        )
+        await w.event("slow", "DeadlineExceeded")
+
+    run(test)
+
+
+@pytest.mark.conformance(
+    "[sig-node] Pods should allow activeDeadlineSeconds to be updated [NodeConformance] [Conformance]"
+)
+def test_the_deadline_may_be_set_later():
+    async def test(w: World) -> None:
+        await w.create(pod("slow"))
+        await w.running("slow")
+        await w.clock.sleep(20)
+        await w.client.patch(PODS, "slow", "default", {"spec": {"activeDeadlineSeconds": 5}})
+        found = await w.pod_until("slow", lambda p: p["status"]["phase"] == "Failed", 5)
+        assert found["status"]["reason"] == "DeadlineExceeded"
+
+    run(test)
+
+
+def test_grace_period_is_kept_and_can_be_shortened():
+    async def test(w: World) -> None:
+        marks = annotations(stop_seconds=100)
+        await w.create(pod("stubborn", terminationGracePeriodSeconds=60, annotations=marks))
+        await w.running("stubborn")
+        began = w.clock.now()
+        await w.delete("stubborn")
+        await w.clock.sleep(20)
+        found = await w.pod("stubborn")
+        assert "running" in state(found)
+        await w.delete("stubborn", grace_period_s=5)
+        await w.gone("stubborn")
+        assert 24 <= w.clock.now() - began <= 28
+
+    run(test)
+
+
+def test_a_forced_deletion_leaves_nothing_behind():
+    async def test(w: World) -> None:
+        await w.create(pod("web", annotations=annotations(stop_seconds=100)))
+        await w.running("web")
+        await w.delete("web", grace_period_s=0)
+        await w.gone("web", 1)
+        await w.until(lambda: _empty(w), 10)
+
+    run(test)
+
+
+def test_the_last_status_is_written_before_the_pod_goes():
+    async def test(w: World) -> None:
+        made = pod("web", annotations=annotations(stop_seconds=1))
+        made["metadata"]["finalizers"] = ["example.com/hold"]
+        await w.create(made)
+        await w.running("web")
+        await w.delete("web")
+        found = await w.pod_until("web", lambda p: p["status"]["phase"] == "Failed")
+        assert state(found)["terminated"]["exitCode"] == 143
+        assert condition(found, "Ready")["status"] == "False"
+        await w.client.patch(PODS, "web", "default", {"metadata": {"finalizers": None}})
+        await w.gone("web")
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "policy", "reason", "message"),
+    [
+        ("no such host", "IfNotPresent", "ErrImagePull", "no such host"),
+        ("", "Never", "ErrImageNeverPull",
+         'Container image "web:1" is not present with pull policy of Never'),
+    ],
+)  # fmt: skip
+def test_images_that_cannot_be_had(annotation: str, policy: str, reason: str, message: str):
+    async def test(w: World) -> None:
+        marks = annotations(pull_error=annotation) if annotation else {}
+        await w.create(pod("web", container(imagePullPolicy=policy), annotations=marks))
+        found = await w.pod_until(
+            "web", lambda p: state(p).get("waiting", {}).get("reason") == reason
+        )
+        assert message in state(found)["waiting"]["message"]
+        assert found["status"]["phase"] == "Pending"
+        await w.event("web", "Failed", f"Error: {reason}")
+        if annotation:
+            await w.event(
+                "web", "Failed", 'Failed to pull image "web:1": rpc error: code = Unknown'
+            )
+            found = await w.pod_until(
+                "web", lambda p: state(p).get("waiting", {}).get("reason") == "ImagePullBackOff"
+            )
+            await w.event("web", "BackOff", 'Back-off pulling image "web:1"')
+
+    run(test)
+
+
+def test_a_missing_config_map_holds_the_container():
+    async def test(w: World) -> None:
+        env = [{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "a"}}}]
+        await w.create(pod("web", container(env=env)))
+        found = await w.pod_until(
+            "web",
+            lambda p: state(p).get("waiting", {}).get("reason") == "CreateContainerConfigError",
+        )
+        assert state(found)["waiting"]["message"] == 'configmap "settings" not found'
+        await w.event("web", "Failed", 'Error: configmap "settings" not found')
+        await w.client.create(
+            CONFIGMAPS,
+            {
+                "apiVersion": "v1",
+                "kind": "ConfigMap",
+                "metadata": {"name": "settings"},
+                "data": {"a": "1"},
+            },
+            "default",
+        )
+        await w.running("web", 20)
+
+    run(test)
+
+
+def test_non_root_is_checked():
+    async def test(w: World) -> None:
+        await w.create(
+            pod("web", container(securityContext={"runAsNonRoot": True, "runAsUser": 0}))
+        )
+        found = await w.pod_until(
+            "web", lambda p: "waiting" in state(p) and "message" in state(p)["waiting"]
+        )
+        waiting = state(found)["waiting"]
+        assert waiting["reason"] == "CreateContainerConfigError"
+        assert waiting["message"].startswith("container's runAsUser breaks non-root policy (pod: ")
+
+    run(test)
+
+
+@pytest.mark.conformance(
+    "[sig-node] Ephemeral Containers [NodeConformance] will start an ephemeral container in an "
+    "existing pod [Conformance]"
+)
+def test_ephemeral_containers_start_in_a_running_pod():
+    async def test(w: World) -> None:
+        await w.create(pod("web"))
+        await w.running("web")
+        debugger = {"name": "debugger", "image": "web:1", "targetContainerName": "main"}
+        await w.client.patch(
+            PODS, "web", "default", {"spec": {"ephemeralContainers": [debugger]}},
+            kind="strategic", subresource="ephemeralcontainers",
+        )  # fmt: skip
+        found = await w.pod_until("web", lambda p: "running" in state(p, "debugger"))
+        assert found["status"]["ephemeralContainerStatuses"][0]["ready"] is False
+        w.simulated.end(w.simulated.find("default", "web", "debugger"), 0)
+        found = await w.pod_until("web", lambda p: "terminated" in state(p, "debugger"))
+        await w.clock.sleep(60)
+        found = await w.pod("web")
+        assert status_of(found, "debugger")["restartCount"] == 0
+        assert found["status"]["phase"] == "Running"
+
+    run(test)
+
+
+def test_readiness_gates_are_waited_for():
+    async def test(w: World) -> None:
+        await w.create(pod("web", readinessGates=[{"conditionType": "example.com/lb"}]))
+        found = await w.pod_until(
+            "web", lambda p: condition(p, "ContainersReady").get("status") == "True"
+        )
+        ready = condition(found, "Ready")
+        assert (ready["status"], ready["reason"]) == ("False", "ReadinessGatesNotReady")
+        assert ready["message"] == (
+            'corresponding condition of pod readiness gate "example.com/lb" does not exist.'
+        )
+        gate = {"type": "example.com/lb", "status": "True"}
+        await w.client.patch(
+            PODS, "web", "default", {"status": {"conditions": [gate]}},
+            kind="strategic", subresource="status",
+        )  # fmt: skip
+        found = await w.running("web")
+        assert condition(found, "example.com/lb")["status"] == "True"
+
+    run(test)
+
+
+@pytest.mark.conformance("[sig-node] PreStop should call prestop when killing a pod [Conformance]")
+def test_hooks_run_around_the_containers_life():
+    calls: list[list[str]] = []
+
+    async def test(w: World) -> None:
+        def handler(container_id: str, command) -> ExecResult:
+            calls.append(list(command))
+            return ExecResult(b"", b"", 0)
+
+        w.simulated.exec_handler = handler
+        hooks = {
+            "postStart": {"exec": {"command": ["warm", "up"]}},
+            "preStop": {"exec": {"command": ["drain"]}},
+        }
+        await w.create(pod("web", container(lifecycle=hooks)))
+        await w.running("web")
+        assert calls == [["warm", "up"]]
+        await w.delete("web")
+        await w.gone("web")
+        assert calls == [["warm", "up"], ["drain"]]
+
+    run(test)
+
+
+def test_a_failed_post_start_hook_restarts_the_container():
+    async def test(w: World) -> None:
+        failing = [True]
+        w.simulated.exec_handler = lambda *_: ExecResult(b"", b"no", 1 if failing[0] else 0)
+        await w.create(pod("web", container(lifecycle={"postStart": NOTHING})))
+        await w.event("web", "FailedPostStartHook", "PostStartHook failed")
+        failing[0] = False
+        found = await w.running("web")
+        assert status_of(found)["restartCount"] >= 1
+
+    run(test)
+
+
+def test_a_sleep_hook_delays_the_stop():
+    async def test(w: World) -> None:
+        await w.create(pod("web", container(lifecycle={"preStop": {"sleep": {"seconds": 10}}})))
+        await w.running("web")
+        began = w.clock.now()
+        await w.delete("web")
+        await w.gone("web")
+        assert 10 <= w.clock.now() - began <= 13
+
+    run(test)
