@@ -20,6 +20,7 @@ from skiff.controllers.context import Options
 from skiff.controllers.manager import ControllerManager
 from skiff.server.app import ApiServer, Parts
 from skiff.server.assemble import Assembly, Settings
+from skiff.server.bootstrap import Facts
 from skiff.server.engine import Engine
 from skiff.server.stamp import stamp
 from skiff.store.memory import MemoryStore
@@ -158,12 +159,11 @@ async def control_plane(
     assemblies: list[Assembly] = []
 
     def assemble(engine: Engine) -> Parts:
-        assemblies.append(Assembly(engine, Settings()))
+        assemblies.append(Assembly(engine, Settings(facts=Facts("192.168.1.10", 6443, "10.96.0.1"))))
         return assemblies[0].parts
 
     server = ApiServer(store, clock, entropy, assemble=assemble)
-    with contextlib.suppress(BaseExceptionGroup):
-        await assemblies[0].start(server.handle)
+    await assemblies[0].start(server.handle)
     admin = Client(
         LocalTransport(server.handle, "admin", ["system:masters", "system:authenticated"]),
         clock,
@@ -175,7 +175,7 @@ async def control_plane(
         LocalTransport(
             server.handle,
             "system:kube-controller-manager",
-            ["system:masters", "system:authenticated"],
+            ["system:authenticated"],
         ),
         world.calls,
     )
