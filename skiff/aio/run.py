@@ -95,3 +95,6 @@ async def first(*awaitables: Awaitable[object]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
+        for task in tasks:
+            if not task.cancelled():
+                task.exception()  # only the first to end speaks; the others' errors count as seen

@@ -29,7 +29,7 @@ from skiff.node.log_format import parse_options
 from skiff.node.logs import LogReader
 from skiff.node.runtime import ContainerState, Runtime, RuntimeRemoteError
 from skiff.node.stats import Stats
-from skiff.node.streaming import Streaming, plain
+from skiff.node.streaming import Streaming, error_response, plain
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +115,10 @@ class KubeletServer:
         route = self._routes.get(parts[0]) if parts else None
         if route is None:
             return plain(404, "404 page not found\n")
-        return await route(request, parts[1:])
+        try:
+            return await route(request, parts[1:])
+        except RuntimeRemoteError as e:
+            return error_response(e)
 
     # ---- pods and health
 
