@@ -144,13 +144,15 @@ def selector_text(selector: dict[str, Any] | None) -> str:
     if selector is None:
         return NONE
     parts = [(k, f"{k}={v}") for k, v in selector.get("matchLabels", {}).items()]
-    parts += [(r["key"], _requirement_text(r)) for r in selector.get("matchExpressions", ())]
+    parts += [
+        (r.get("key", ""), _requirement_text(r)) for r in selector.get("matchExpressions", ())
+    ]
     return ",".join(text for _, text in sorted(parts, key=lambda p: p[0])) if parts else NONE
 
 
 def _requirement_text(requirement: dict[str, Any]) -> str:
-    key: str = requirement["key"]
-    operator: str = requirement["operator"]
+    key: str = requirement.get("key", "")
+    operator: str = requirement.get("operator", "")
     values = ",".join(sorted(requirement.get("values", ())))
     return {
         "In": f"{key} in ({values})",

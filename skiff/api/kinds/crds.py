@@ -57,7 +57,8 @@ class CustomResourceDefinitionStrategy(Strategy):
 
     def prepare_create(self, obj: Object) -> None:
         super().prepare_create(obj)
-        stored = [v["name"] for v in obj["spec"].get("versions", ()) if v.get("storage")]
+        versions = obj["spec"].get("versions", ())
+        stored = [v.get("name", "") for v in versions if v.get("storage")]
         obj["status"]["storedVersions"] = stored
 
     def prepare_update(self, new: Object, old: Object, subresource: str = "") -> None:
@@ -65,8 +66,9 @@ class CustomResourceDefinitionStrategy(Strategy):
         if not subresource and "status" in new:
             stored = list(new["status"].get("storedVersions", ()))
             for version in new["spec"].get("versions", ()):
-                if version.get("storage") and version.get("name") not in stored:
-                    new["status"] = {**new["status"], "storedVersions": [*stored, version["name"]]}
+                name = version.get("name", "")
+                if version.get("storage") and name not in stored:
+                    new["status"] = {**new["status"], "storedVersions": [*stored, name]}
 
     def validate_body(self, obj: Object) -> FieldErrors:
         spec = obj.get("spec", {})

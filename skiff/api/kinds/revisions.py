@@ -18,7 +18,9 @@ def _cells(obj: Object, now: float) -> list[Any]:
     if owner is not None:
         group = owner.get("apiVersion", "").rpartition("/")[0]
         kind = owner.get("kind", "").lower()
-        controller = f"{kind}.{group}/{owner.get('name')}" if group else f"{kind}/{owner['name']}"
+        controller = (
+            f"{kind}.{group}/{owner.get('name')}" if group else f"{kind}/{owner.get('name')}"
+        )
     return [
         meta.get("name", ""),
         controller,

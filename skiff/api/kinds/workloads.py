@@ -107,8 +107,9 @@ def validate_status_counts(status: dict[str, Any], *fields: str) -> FieldErrors:
     for field in fields[1:]:
         if field.endswith("eplicas") and status.get(field, 0) > whole:
             message = f"cannot be greater than status.{fields[0]}"
-            errors.append(fe.invalid(f"status.{field}", status[field], message))
+            errors.append(fe.invalid(f"status.{field}", status.get(field, 0), message))
     if status.get("availableReplicas", 0) > status.get("readyReplicas", 0):
         message = "cannot be greater than readyReplicas"
-        errors.append(fe.invalid("status.availableReplicas", status["availableReplicas"], message))
+        available = status.get("availableReplicas", 0)
+        errors.append(fe.invalid("status.availableReplicas", available, message))
     return errors

@@ -59,7 +59,7 @@ def _parse(text: str, layout: str) -> datetime:
         )
     except ValueError as e:
         wrong = next(
-            (w for w in ("month", "day", "hour", "minute", "second") if w in str(e)), "day"
+            (w for w in ("month", "day", "hour", "minute", "second") if str(e).startswith(w)), "day"
         )
         raise LeafError(f'parsing time "{text}": {wrong} out of range') from e
     if zone != "Z":
@@ -109,7 +109,7 @@ def quantity_text(value: Any) -> str:
     raise LeafError(quantity.FORMAT_WRONG)
 
 
-_ALPHABET = re.compile(rb"[A-Za-z0-9+/]*={0,2}")
+_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 
 def check_bytes(value: str) -> None:
@@ -122,11 +122,24 @@ def check_bytes(value: str) -> None:
 
 
 def _first_illegal(value: str) -> int:
+    """Where decoding stops: at a foreign byte, at padding too early, or at a group left unfinished."""
     raw = value.encode("utf-8", "surrogatepass")
-    match = _ALPHABET.match(raw)
-    end = match.end() if match else 0
-    if end < len(raw):
-        return end
-    body = len(raw.rstrip(b"="))
-    # Too little or too much padding: the decoder stops at the end of what is there.
-    return len(raw) if body % 4 and len(raw) == body else (body // 4) * 4 + max(body % 4, 0)
+    filled = 0  # of the current group of four
+    for at, byte in enumerate(raw):
+        if byte in b"\r\n":
+            continue
+        if byte == 0x3D:  # "="
+            rest = raw[at + 1 :].translate(None, b"\r\n")
+            if filled < 2:
+                return at
+            if filled == 2:
+                if not rest:
+                    return len(raw)
+                if rest[0] != 0x3D:
+                    return at
+                return len(raw) - len(rest) + 1
+            return len(raw) - len(rest)
+        if byte not in _BASE64:
+            return at
+        filled = (filled + 1) % 4
+    return len(raw) - filled

@@ -17,9 +17,14 @@ from skiff.api.schema.leaves import (
     quantity_text,
     time_text,
 )
-from skiff.api.schema.model import MICRO_TIME, QUANTITY, TIME, Schema
+from skiff.api.schema.model import MICRO_TIME, QUANTITY, TIME, Schema, definition
 
 _RANGES: Final = {"int32": (-(1 << 31), (1 << 31) - 1), "int64": (-(1 << 63), (1 << 63) - 1)}
+# A custom resource's schema has fields that hold a schema or something else (a boolean, a list).
+_JSON_SCHEMA: Final = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps"
+_SCHEMA_OR_OTHER: Final = frozenset(
+    _JSON_SCHEMA + suffix for suffix in ("OrArray", "OrBool", "OrStringArray")
+)
 _CONVERTED: Final = {TIME: time_text, MICRO_TIME: micro_time_text, QUANTITY: quantity_text}
 
 
@@ -59,6 +64,8 @@ class Walk:
         if convert is not None:
             return convert(value)
         if schema.any_fields:
+            if schema.name in _SCHEMA_OR_OTHER and type(value) is dict:
+                self._struct(definition(_JSON_SCHEMA), value, path)
             return value
         if schema.int_or_string:
             return self._int_or_string(value)
