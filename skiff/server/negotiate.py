@@ -16,6 +16,7 @@ from skiff.api.errors import BadRequest, NotAcceptable, UnsupportedMediaType
 
 JSON: Final = "application/json"
 YAML: Final = "application/yaml"
+PROTOBUF: Final = "application/vnd.kubernetes.protobuf"
 _ACCEPTED: Final = "application/json, application/yaml"
 _YAML_TYPES: Final = frozenset({"application/yaml", "application/x-yaml", "text/yaml"})
 _TRANSFORMS: Final = {
@@ -96,16 +97,30 @@ def decode_body(content_type: str, body: bytes, kind: str) -> dict[str, Any]:
     media = media_type(content_type)
     if media == JSON or not media:
         return _object(_load_json(body, kind), body, kind)
+    if media == PROTOBUF:
+        return _load_protobuf(body, kind)
     if media in _YAML_TYPES:
         return _object(load_yaml(body, kind), body, kind)
     raise UnsupportedMediaType(
-        f"the body of the request was in an unknown format - accepted media types include: {_ACCEPTED}"
+        "the body of the request was in an unknown format - accepted media types include: "
+        f"{_ACCEPTED}, {PROTOBUF}"
     )
 
 
 def to_json(content_type: str, body: bytes) -> bytes:
     """A body's JSON text, for what reports duplicate fields from the raw text."""
-    return body if media_type(content_type) not in _YAML_TYPES else b""
+    return body if media_type(content_type) in (JSON, "") else b""
+
+
+def _load_protobuf(body: bytes, kind: str) -> dict[str, Any]:
+    from skiff.api.protobuf import ProtobufError, decode  # its table is read when first needed
+
+    try:
+        return decode(body)
+    except ProtobufError as e:
+        raise BadRequest(
+            f"the object provided is unrecognized (must be of type {kind}): {e} ({_summary(body)})"
+        ) from None
 
 
 def _load_json(body: bytes, kind: str) -> Any:

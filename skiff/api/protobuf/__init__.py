@@ -1,4 +1,8 @@
-"""Kubernetes' protobuf encoding of objects: what newer clients send as request bodies.
+"""Objects in Kubernetes' protobuf encoding, as client-go's built-in clients send them: to plain JSON.
 
-Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#protobuf-encoding.
+Read only: the server answers in JSON, which every such client takes as its second choice.
 """
+
+from skiff.api.protobuf.decode import ProtobufError, decode
+
+__all__ = ["ProtobufError", "decode"]
