@@ -19,8 +19,9 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 WORKSHOP = HERE / "workshop"
-SERVICE_CIDR = "10.97.0.0/16"
-CLUSTER_CIDR = "10.245.0.0/16"
+# Ranges of its own for each run, so that it can stand beside another cluster.
+SERVICE_CIDR = f"10.{100 + os.getpid() % 40}.0.0/16"
+CLUSTER_CIDR = f"10.{160 + os.getpid() % 40}.0.0/16"
 COMMAND_TIMEOUT_S = 120
 PATH = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
 

@@ -198,7 +198,7 @@ def test_killed_processes_come_back_and_nothing_is_lost(
     app: RealCluster, names: tuple[str, ...]
 ) -> None:
     marker = f"marker-{len(names)}-{names[0]}"
-    app.kubectl("create", "configmap", marker, "--from-literal=a=b")
+    app.kubectl("apply", "-f", "-", stdin=config_map(marker))
     before = {p["metadata"]["name"]: restarts(p) for p in app.pods("app=web")}
     pids = app.processes()
     with Polling() as polling:
@@ -219,6 +219,10 @@ def test_killed_processes_come_back_and_nothing_is_lost(
     victim = min(before)
     app.kubectl("delete", "pod", victim, "--timeout=60s")
     app.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+
+
+def config_map(name: str) -> str:
+    return f"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\ndata:\n  a: b\n"
 
 
 def restarts(pod: dict) -> int:  # type: ignore[type-arg] # JSON
