@@ -43,6 +43,7 @@ class KubeletConfig:
     """What the node says it has (`cpu`, `memory`, …); empty means: as the machine is."""
     system_reserved: Mapping[str, str] = field(default_factory=dict)
     provider_id: str = ""
+    allowed_unsafe_sysctls: tuple[str, ...] = ()
 
     # The HTTPS API: serving certificate, and the CA that client certificates are checked against.
     tls_cert_file: str = ""

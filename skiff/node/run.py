@@ -281,7 +281,7 @@ class Kubelet:
             return None
         others = [w.view() for w in self._workers.values() if w.active]
         node = self._nodes.get(self._config.node_name) or self._registration.node
-        return admit(pod, others, node, self.allocatable)
+        return admit(pod, others, node, self.allocatable, self._config.allowed_unsafe_sysctls)
 
     async def _work(self, worker: PodWorker, pod: Pod) -> None:
         try:

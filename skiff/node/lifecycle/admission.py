@@ -6,6 +6,7 @@ one of these reasons and nothing of them is started.
 Source: https://kubernetes.io/docs/concepts/scheduling-eviction/ (node admission)
 """
 
+import fnmatch
 from collections.abc import Iterable, Mapping
 from functools import reduce
 
@@ -17,18 +18,40 @@ from skiff.api.views.pod import Pod
 from skiff.node.lifecycle.status import Verdict
 from skiff.node.resources import pod_requests
 
+FORBIDDEN_SYSCTL = "SysctlForbidden"
+# https://kubernetes.io/docs/tasks/administer-cluster/sysctl-cluster/#safe-and-unsafe-sysctls
+SAFE_SYSCTLS = (
+    "kernel.shm_rmid_forced",
+    "net.ipv4.ip_local_port_range",
+    "net.ipv4.ip_local_reserved_ports",
+    "net.ipv4.ip_unprivileged_port_start",
+    "net.ipv4.ping_group_range",
+    "net.ipv4.tcp_fin_timeout",
+    "net.ipv4.tcp_keepalive_intvl",
+    "net.ipv4.tcp_keepalive_probes",
+    "net.ipv4.tcp_keepalive_time",
+    "net.ipv4.tcp_rmem",
+    "net.ipv4.tcp_syncookies",
+    "net.ipv4.tcp_wmem",
+)
 _OPERATORS = {
     "In": "in", "NotIn": "notin", "Exists": "exists", "DoesNotExist": "!", "Gt": "gt", "Lt": "lt",
 }  # fmt: skip
 
 
 def admit(
-    pod: Pod, others: Iterable[Pod], node: Node, allocatable: Mapping[str, str]
+    pod: Pod,
+    others: Iterable[Pod],
+    node: Node,
+    allocatable: Mapping[str, str],
+    allowed_sysctls: Iterable[str] = (),
 ) -> Verdict | None:
-    """Why the pod is refused, or None. `others` are the pods that the node already has."""
+    """Why the pod is refused, or None. `others` are the pods that the node already has;
+    `allowed_sysctls` are unsafe ones that the node's owner allows (a name, or a prefix with `*`)."""
     others = list(others)
     return (
-        _check_affinity(pod, node)
+        _check_sysctls(pod, allowed_sysctls)
+        or _check_affinity(pod, node)
         or _check_ports(pod, others)
         or _check_resources(pod, others, allocatable)
     )
@@ -69,6 +92,27 @@ def _out_of(name: str, requested: int, used: int, capacity: int) -> Verdict:
         f"Node didn't have enough resource: {name}, requested: {requested}, used: {used}, "
         f"capacity: {capacity}",
     )
+
+
+def _check_sysctls(pod: Pod, allowed: Iterable[str]) -> Verdict | None:
+    """Sysctls change the kernel: only those that are known to stay within the pod are allowed."""
+    given = pod.spec.security_context.sysctls if pod.spec.security_context else ()
+    patterns = (*SAFE_SYSCTLS, *allowed)
+    for sysctl in given:
+        name = sysctl.name.replace("/", ".")
+        if not any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
+            return Verdict(FORBIDDEN_SYSCTL, f'forbidden sysctl: "{name}" not allowlisted')
+        shared = (pod.spec.host_network and name.startswith("net.")) or (
+            pod.spec.host_ipc
+            and name.startswith(("kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue."))
+        )
+        if shared:
+            which = "net" if name.startswith("net.") else "ipc"
+            return Verdict(
+                FORBIDDEN_SYSCTL,
+                f'forbidden sysctl: "{name}" not allowed with host {which} enabled',
+            )
+    return None
 
 
 def _check_ports(pod: Pod, others: Iterable[Pod]) -> Verdict | None:
