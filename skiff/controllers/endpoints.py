@@ -16,7 +16,7 @@ from skiff.client.events import WARNING
 from skiff.client.reconciler import Key, Reconciler, Result
 from skiff.controllers import pods, services
 from skiff.controllers.context import Context
-from skiff.controllers.replicaset import namespace_ends
+from skiff.controllers.podcontrol import namespace_ends
 from skiff.controllers.services import HEADLESS_LABEL, TRIGGER_TIME, ServicePods
 
 MANAGED_BY: Final = "endpoints.kubernetes.io/managed-by"

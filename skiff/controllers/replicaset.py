@@ -15,26 +15,23 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-from skiff.api.errors import ApiError, NotFound
-from skiff.api.resources import PODS
+from skiff.api.errors import ApiError
 from skiff.api.selectors import LabelSelector, labels_selector
 from skiff.api.views import apps, core
 from skiff.api.views.core import Pod
 from skiff.api.views.matching import matcher
 from skiff.api.views.meta import ObjectMeta
-from skiff.client.events import NORMAL, WARNING
-from skiff.client.reconciler import Key, Reconciler, Result, all_of, key_of
+from skiff.client.reconciler import Key, Reconciler, Result, key_of
 from skiff.client.references import controller_of
 from skiff.controllers import pods, status
 from skiff.controllers.context import Context
 from skiff.controllers.expectations import Expectations
 from skiff.controllers.ownership import AdoptionRefused, claim
 from skiff.controllers.pace import settle_s
+from skiff.controllers.podcontrol import PodControl
 from skiff.controllers.template import pod_of_template, template_labels
 
 BURST_REPLICAS: Final = 500
-SLOW_START_BATCH: Final = 1
-MAX_IN_FLIGHT: Final = 64
 
 ReplicaView = apps.ReplicaSet | core.ReplicationController
 
@@ -69,7 +66,7 @@ class ReplicaReconciler(Reconciler):
         super().__init__(workers=10)
         self._context = context
         self._flavour = flavour
-        self._events = context.events.of(flavour.name)
+        self._pod_control = PodControl(context.client, context.events.of(flavour.name))
         self._expectations = Expectations()
         self._replicas = context.informers.of(flavour.view)
         self._pods = context.informers.of(Pod)
@@ -183,62 +180,17 @@ class ReplicaReconciler(Reconciler):
             return None
         body = msgspec.json.encode(pod_of_template(owner, live["spec"].get("template") or {}))
         self._expectations.expect(meta.uid, self._context.clock.now(), creations=count)
-
-        async def create_one() -> None:
-            try:
-                created = await client.create_encoded(PODS, body, meta.namespace)
-            except ApiError as e:
-                if not namespace_ends(e):
-                    self._events.record(
-                        owner, WARNING, "FailedCreate", f"Error creating: {e.message}"
-                    )
-                raise
-            name = msgspec.json.decode(created, type=_Created).metadata.name
-            self._events.record(owner, NORMAL, "SuccessfulCreate", f"Created pod: {name}")
-
-        done, batch, failure = 0, SLOW_START_BATCH, None
-        while done < count and failure is None:
-            size = min(batch, count - done)
-            errors = await all_of(*([create_one] * size), limit=MAX_IN_FLIGHT)
-            failed = [e for e in errors if isinstance(e, ApiError)]
-            self._expectations.created(meta.uid, len(failed))
-            failure = next((e for e in failed if not namespace_ends(e)), None)
-            done += size
-            batch *= 2
-            if failed and failure is None:
-                break  # the namespace is going: there is nothing to do in it
-        self._expectations.created(meta.uid, count - done)
-        return failure
+        return await self._pod_control.create(owner, [body] * count, self._expectations)
 
     async def _delete(
         self, owner: ReplicaView, active: Sequence[Pod], count: int
     ) -> ApiError | None:
-        client, meta = self._context.client, owner.metadata
+        meta = owner.metadata
         now = self._context.clock.now()
         chosen = pods.pods_to_delete(active, self._related(owner), count, now)
         uids = frozenset(pod.metadata.uid for pod in chosen)
         self._expectations.expect(meta.uid, now, deletions=uids)
-
-        def delete_one(pod: Pod) -> Callable[[], Any]:
-            async def call() -> None:
-                name = pod.metadata.name
-                try:
-                    await client.delete(PODS, name, meta.namespace, uid=pod.metadata.uid)
-                except NotFound:
-                    self._expectations.deleted(meta.uid, pod.metadata.uid)
-                    return
-                except ApiError as e:
-                    self._expectations.deleted(meta.uid, pod.metadata.uid)
-                    self._events.record(
-                        owner, WARNING, "FailedDelete", f"Error deleting: {e.message}"
-                    )
-                    raise
-                self._events.record(owner, NORMAL, "SuccessfulDelete", f"Deleted pod: {name}")
-
-            return call
-
-        errors = await all_of(*(delete_one(pod) for pod in chosen), limit=MAX_IN_FLIGHT)
-        return next((e for e in errors if isinstance(e, ApiError)), None)
+        return await self._pod_control.delete(owner, chosen, self._expectations)
 
     def _related(self, owner: ReplicaView) -> list[Pod]:
         """The pods of every ReplicaSet with the same controller (its own, without one)."""
@@ -251,19 +203,6 @@ class ReplicaReconciler(Reconciler):
             for sibling in siblings
             for pod in self._controlled(sibling.metadata.uid, owner.metadata.namespace)
         ]
-
-
-class _Meta(msgspec.Struct):
-    name: str
-
-
-class _Created(msgspec.Struct):
-    metadata: _Meta
-
-
-def namespace_ends(error: ApiError) -> bool:
-    """The refusal says that the namespace is being deleted."""
-    return any(cause.reason == "NamespaceTerminating" for cause in error.causes)
 
 
 def pod_controllers(pod: Pod) -> tuple[object, ...]:

@@ -12,7 +12,7 @@ from skiff.api.views.core import ConfigMap, Namespace
 from skiff.client.client import Object
 from skiff.client.reconciler import Key, Reconciler, Result
 from skiff.controllers.context import Context
-from skiff.controllers.replicaset import namespace_ends
+from skiff.controllers.podcontrol import namespace_ends
 
 NAME: Final = "kube-root-ca.crt"
 DESCRIPTION_KEY: Final = "kubernetes.io/description"

@@ -10,7 +10,7 @@ from skiff.api.resources import SERVICEACCOUNTS
 from skiff.api.views.core import Namespace, ServiceAccount
 from skiff.client.reconciler import Key, Reconciler, Result
 from skiff.controllers.context import Context
-from skiff.controllers.replicaset import namespace_ends
+from skiff.controllers.podcontrol import namespace_ends
 
 DEFAULT: Final = "default"
 

@@ -17,7 +17,8 @@ from skiff.controllers.context import Context
 from skiff.controllers.deployment import plan, progress, revisions
 from skiff.controllers.deployment.plan import Resize, replicas_of
 from skiff.controllers.ownership import AdoptionRefused, claim
-from skiff.controllers.replicaset import namespace_ends, owning_controllers, pod_controllers
+from skiff.controllers.podcontrol import namespace_ends
+from skiff.controllers.replicaset import owning_controllers, pod_controllers
 
 log = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ from skiff.controllers.endpointslice.run import (
     SliceWriter,
     service_of,
 )
-from skiff.controllers.replicaset import namespace_ends
+from skiff.controllers.podcontrol import namespace_ends
 from skiff.controllers.services import TRIGGER_TIME
 
 CONTROLLER: Final = "endpointslicemirroring-controller.k8s.io"

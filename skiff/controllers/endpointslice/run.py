@@ -17,7 +17,7 @@ from skiff.controllers import services
 from skiff.controllers.context import Context
 from skiff.controllers.endpoints import trigger_annotation
 from skiff.controllers.endpointslice import plan
-from skiff.controllers.replicaset import namespace_ends
+from skiff.controllers.podcontrol import namespace_ends
 from skiff.controllers.services import HEADLESS_LABEL, TRIGGER_TIME, ServicePods
 
 SERVICE_NAME: Final = "kubernetes.io/service-name"

@@ -14,6 +14,7 @@ from skiff.api.views.core import Node, Pod, Taint, Toleration
 from skiff.client.events import NORMAL
 from skiff.client.reconciler import Key, Reconciler, Result, key_of
 from skiff.controllers.context import Context
+from skiff.controllers.node_match import tolerates
 from skiff.controllers.nodes.lifecycle import node_of
 from skiff.controllers.status import set_condition
 
@@ -100,17 +101,6 @@ class TaintEviction(Reconciler):
 def no_execute(node: Node) -> tuple[Taint, ...]:
     """The taints that remove pods."""
     return tuple(t for t in node.spec.taints if t.effect == "NoExecute")
-
-
-def tolerates(toleration: Toleration, taint: Taint) -> bool:
-    """Whether the toleration matches the taint. Pure."""
-    if toleration.effect and toleration.effect != taint.effect:
-        return False
-    if toleration.key and toleration.key != taint.key:
-        return False
-    if toleration.operator in ("", "Equal"):
-        return toleration.value == taint.value
-    return toleration.operator == "Exists"
 
 
 def eviction_in_s(
