@@ -85,7 +85,10 @@ def _image(parser: Parser) -> None:
     )
     build.add_argument("--build-arg", action="append", default=[], metavar="NAME=VALUE")
     build.add_argument("--target", default="", metavar="STAGE")
-    actions.add_parser("ls", help="list the images on the node")
+    listing = actions.add_parser("ls", help="list the images on the node")
+    for action in (load, build, listing):
+        # Also after the action; what is not given there keeps what was given before it.
+        action.add_argument("--state-dir", type=Path, default=argparse.SUPPRESS, metavar="DIR")
 
 
 def _nothing(parser: Parser) -> None:
