@@ -427,7 +427,7 @@ def test_selectable_fields():
     }
     for label in (*strategy.selectable_fields, "metadata.name", "metadata.namespace"):
         strategy.check_field_label(label)
-    with pytest.raises(BadRequest, match="^field label not supported: spec.foo$"):
+    with pytest.raises(BadRequest, match=r"^field label not supported: spec\.foo$"):
         strategy.check_field_label("spec.foo")
     with pytest.raises(BadRequest) as e:
         strategy_for(CONFIGMAPS).check_field_label("data.x")
