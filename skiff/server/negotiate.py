@@ -1,7 +1,7 @@
 """What a client wants to be answered in, and what it sends.
 
-Media types: JSON and YAML. A client that puts protobuf or CBOR first and JSON after gets JSON; one
-that takes nothing else gets 406. The `as=` parameter asks for a transformed answer: a Table or
+Media types: JSON and YAML, and bodies in protobuf. A client that puts protobuf or CBOR first and JSON
+after gets JSON; one that takes nothing else gets 406. The `as=` parameter asks for a transformed answer: a Table or
 PartialObjectMetadata of meta.k8s.io. Header texts repeat, so results are cached by text.
 
 Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#alternate-representations-of-resources
