@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from skiff.aio.run import Component
 from skiff.controllers.context import Context
+from skiff.controllers.daemonset.run import DaemonSetReconciler
 from skiff.controllers.deployment.run import DeploymentReconciler
 from skiff.controllers.endpoints import EndpointsReconciler
 from skiff.controllers.endpointslice.mirror import MirrorReconciler
@@ -43,6 +44,7 @@ CONTROLLERS: Final[tuple[Row, ...]] = (
     Row("replicaset-controller", lambda c: ReplicaReconciler(c, REPLICA_SET)),
     Row("replicationcontroller-controller", lambda c: ReplicaReconciler(c, REPLICATION_CONTROLLER)),
     Row("deployment-controller", DeploymentReconciler),
+    Row("daemonset-controller", DaemonSetReconciler),
     Row("endpoints-controller", EndpointsReconciler),
     Row("endpointslice-controller", EndpointSliceReconciler),
     Row("endpointslice-mirroring-controller", MirrorReconciler),

@@ -11,6 +11,7 @@ import msgspec
 
 from skiff.aio.entropy import SUFFIX_ALPHABET
 from skiff.api.views.base import ObjectView
+from skiff.api.views.core import PodSpec
 from skiff.client.references import controller_reference
 
 HASH_LABEL: Final = "pod-template-hash"
@@ -32,6 +33,18 @@ _labels_decoder = msgspec.json.Decoder(_Labelled)
 def template_labels(template: msgspec.Raw) -> dict[str, str]:
     """The labels that the template gives its pods."""
     return _labels_decoder.decode(template).metadata.labels
+
+
+class _Specified(msgspec.Struct):
+    spec: PodSpec = PodSpec()
+
+
+_spec_decoder = msgspec.json.Decoder(_Specified)
+
+
+def pod_spec(template: msgspec.Raw) -> PodSpec:
+    """The template's pod spec, as a view."""
+    return _spec_decoder.decode(template).spec
 
 
 def parse(template: msgspec.Raw) -> Template:

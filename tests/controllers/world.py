@@ -17,6 +17,7 @@ from skiff.client.client import Client
 from skiff.client.informer import Informer
 from skiff.client.transport import LocalTransport
 from skiff.controllers.context import Options
+from skiff.controllers.daemonset.plan import target_node
 from skiff.controllers.manager import ControllerManager
 from skiff.server.app import ApiServer, Parts
 from skiff.server.assemble import Assembly, Settings
@@ -122,7 +123,7 @@ class Player:
                 "apiVersion": "v1",
                 "kind": "Binding",
                 "metadata": {"name": meta.name, "namespace": meta.namespace},
-                "target": {"kind": "Node", "name": node},
+                "target": {"kind": "Node", "name": target_node(pod) or node},
             }
             await client.create(PODS, binding, meta.namespace, "binding")
         elif not pod.status.pod_ip:
@@ -159,7 +160,9 @@ async def control_plane(
     assemblies: list[Assembly] = []
 
     def assemble(engine: Engine) -> Parts:
-        assemblies.append(Assembly(engine, Settings(facts=Facts("192.168.1.10", 6443, "10.96.0.1"))))
+        assemblies.append(
+            Assembly(engine, Settings(facts=Facts("192.168.1.10", 6443, "10.96.0.1")))
+        )
         return assemblies[0].parts
 
     server = ApiServer(store, clock, entropy, assemble=assemble)
