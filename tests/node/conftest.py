@@ -24,13 +24,23 @@ APPLETS = ("sh", "sleep", "echo", "cat", "true", "false", "ls", "env", "id", "ht
            "touch", "rm", "mkdir", "kill", "hostname", "mount", "head", "dd", "stat", "test", "vi")  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass
 class RealContainerd:
     """A running containerd with the images `busybox:1` (docker.io/library) and the pause image."""
 
     places: containerd.ContainerdLayout
     directory: Path
-    pid: int
+    process: subprocess.Popen
+
+    def kill(self) -> None:
+        """End containerd at once; what runs in containers goes on."""
+        self.process.kill()
+        self.process.wait()
+
+    def start(self) -> None:
+        """Start it again, and wait until it answers."""
+        self.process = _start(self.places, self.directory)
+        _wait_for(self.places, self.process, self.directory)
 
     @property
     def endpoint(self) -> str:
@@ -85,18 +95,22 @@ def real_containerd() -> Iterator[RealContainerd]:
     places = containerd.layout(directory)
     containerd.write_config(places)
     _write_cni(places)
-    log = (directory / "containerd.log").open("wb")
-    process = subprocess.Popen(
-        containerd.command(places), env=containerd.environment(), stdout=log, stderr=log
-    )
+    process = _start(places, directory)
+    running = RealContainerd(places, directory, process)
     try:
         _wait_for(places, process, directory)
         _ctr_import(places, pause_image(Path("/usr/bin/catatonit").read_bytes()), directory)
         _ctr_import(places, busybox_image(), directory)
-        yield RealContainerd(places, directory, process.pid)
+        yield running
     finally:
-        _tear_down(places, process, directory)
-        log.close()
+        _tear_down(places, running.process, directory)
+
+
+def _start(places: containerd.ContainerdLayout, directory: Path) -> subprocess.Popen:
+    with (directory / "containerd.log").open("ab") as log:
+        return subprocess.Popen(
+            containerd.command(places), env=containerd.environment(), stdout=log, stderr=log
+        )
 
 
 def _wait_for(
