@@ -113,11 +113,11 @@ def to_json(content_type: str, body: bytes) -> bytes:
 
 
 def _load_protobuf(body: bytes, kind: str) -> dict[str, Any]:
-    from skiff.api.protobuf import ProtobufError, decode  # its table is read when first needed
+    from skiff.api.protobuf import Malformed, decode  # its tables are read when first needed
 
     try:
-        return decode(body)
-    except ProtobufError as e:
+        return decode(body, kind=kind)
+    except Malformed as e:
         raise BadRequest(
             f"the object provided is unrecognized (must be of type {kind}): {e} ({_summary(body)})"
         ) from None
