@@ -1,293 +1,356 @@
-"""Decoding the protobuf form of built-in kinds.
+"""From a protobuf message to the JSON object that it means.
 
-A body is four bytes `k8s\\0` and a runtime.Unknown: apiVersion, kind, and the object's own message.
-Message types are rows of `messages.txt`: `name:number:type` a field, where a type is s (string), b
-(bool), i (integer), d (double), f (float), y (bytes), another message's name, or one of those behind * (repeated),
-% (map from string) or ^ (the JSON has the message's fields in its parent). Go's protobuf writes zero
-values of plain fields, its JSON leaves them out: they are dropped, but for fields marked !, which are
-pointers in Go or required.
+Theory: one loop reads key after key and acts on the field's operation (`layout.py`); a message calls it
+again for its bytes. What the loop yields is what a Go client's JSON encoder would send for the same
+object: fields that are no pointers are dropped when zero where JSON leaves them out, and kept where it
+does not; a message without fields is `{}`. Field numbers that nobody knows are skipped.
 
-The field numbers are facts of the wire; unknown ones are skipped, as protobuf has it.
+Reads past the end surface as IndexError; a field that reaches past its message is noticed when the
+message ends.
 
-Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#protobuf-encoding and
-https://protobuf.dev/programming-guides/encoding/
+Source: https://protobuf.dev/programming-guides/encoding/ and
+https://kubernetes.io/docs/reference/using-api/api-concepts/#protobuf-encoding
 """
 
 import base64
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from functools import cache
-from pathlib import Path
-from typing import Any, Final, NamedTuple
+import struct
+from typing import Any, Final
 
-import orjson
-
-from skiff.api.schema import load
-
-MAGIC: Final = b"k8s\x00"
-_TABLE: Final = Path(__file__).with_name("messages.txt")
-_PACKAGES: Final = (
-    ("io.k8s.apimachinery.pkg.apis.meta.v1.", "meta.v1."),
-    ("io.k8s.api.", ""),
+from skiff.api.protobuf.layout import (
+    BINARY,
+    BOOL,
+    BYTES,
+    DOUBLE,
+    FIXED32,
+    FIXED64,
+    INLINED,
+    INT32,
+    INT64,
+    MESSAGE,
+    MESSAGES,
+    NUMBER,
+    NUMBERS,
+    OTHER,
+    PACKED,
+    STRUCT,
+    TEXT,
+    TEXT_KEPT,
+    TEXT_MAP,
+    TEXT_OR_NONE,
+    TEXTS,
+    VARINT,
+    WRAPPED,
+    Field,
+    Layout,
+    Malformed,
+    Wrapper,
+    layout_of,
 )
-_ANY_GROUP: Final = frozenset(
-    {"DeleteOptions", "Status", "ListOptions", "CreateOptions", "UpdateOptions", "PatchOptions"}
+from skiff.api.schema.load import name_of_kind
+
+MAGIC: Final = b"k8s\0"
+_META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1."
+# Kinds that every API group has.
+_EVERYWHERE: Final = frozenset(
+    {"CreateOptions", "DeleteOptions", "ListOptions", "PatchOptions", "Status", "UpdateOptions"}
 )
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_DEPTH_MAX: Final = 100
-_MISSING: Final = object()
+_EOF: Final = "unexpected EOF"
+_DOUBLE: Final = struct.Struct("<d")
 
 
-class ProtobufError(ValueError):
-    """The bytes are no object of a kind that we know."""
+class UnknownKind(Malformed):
+    """There is no such kind, or its messages are not known."""
 
 
-class _Field(NamedTuple):
-    name: str
-    shape: str
-    type: str
-    keep_zero: bool
-
-
-@cache
-def _rows() -> dict[str, str]:
-    """Every message's row by name."""
-    rows = (line.partition(" ") for line in _TABLE.read_text().splitlines())
-    return {name: rest for name, _, rest in rows}
-
-
-@cache
-def _fields(message: str) -> dict[int, _Field]:
-    """A message's fields by number. Raises ProtobufError."""
-    row = _rows().get(message)
-    if row is None:
-        raise ProtobufError(f"unknown message {message}")
-    found = {}
-    for text in row.split():
-        name, number, kind = text.split(":")
-        keep = kind.endswith("!")
-        kind = kind.rstrip("!")
-        shape = kind[0] if kind[0] in "*%^" else ""
-        found[int(number)] = _Field(name, shape, kind[len(shape) :], keep)
-    return found
-
-
-def decode(body: bytes) -> dict[str, Any]:
-    """The object in a protobuf body, apiVersion and kind included. Raises ProtobufError."""
-    if body[:4] != MAGIC:
-        raise ProtobufError("provided data does not appear to be a protobuf message")
-    api_version = kind = ""
-    raw = b""
+def layout_of_kind(api_version: str, kind: str) -> Layout:
+    """The layout of a kind's messages. Raises UnknownKind."""
     try:
-        for number, wire, value in _wire(body, 4, len(body)):
-            if number == 1 and wire == 2:
-                for inner, _, text in _wire(value, 0, len(value)):
-                    if inner == 1:
-                        api_version = text.decode()
-                    elif inner == 2:
-                        kind = text.decode()
-            elif number == 2 and wire == 2:
-                raw = value
-        obj = {"apiVersion": api_version, "kind": kind}
-        obj.update(_message(_message_of(api_version, kind), raw, 0))
-    except (IndexError, UnicodeDecodeError, orjson.JSONDecodeError, AttributeError) as e:
-        raise ProtobufError(f"malformed protobuf: {e}") from e
-    return obj
-
-
-def _message_of(api_version: str, kind: str) -> str:
-    """The message name of a kind. Raises ProtobufError."""
-    if kind in _ANY_GROUP:
-        return f"meta.v1.{kind}"
-    try:
-        name = load.name_of_kind(api_version, kind)
+        return layout_of(name_of_kind(api_version, kind))
     except KeyError:
-        raise ProtobufError(f'no kind "{kind}" is registered for version "{api_version}"') from None
-    for prefix, short in _PACKAGES:
-        if name.startswith(prefix):
-            return short + name[len(prefix) :]
-    return name
+        if kind in _EVERYWHERE:
+            return layout_of(_META + kind)
+        message = f'no kind "{kind}" is registered for version "{api_version}" in scheme'
+        raise UnknownKind(message) from None
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-        shift += 7
-        if shift > 63:
-            raise ProtobufError("malformed protobuf: a varint is too long")
+def decode_message(layout: Layout, data: bytes, out: dict[str, Any]) -> None:
+    """Reads a message's fields into `out`. Raises Malformed."""
+    try:
+        _fields(data, 0, len(data), layout, out)
+    except (IndexError, struct.error) as e:
+        raise Malformed(_EOF) from e
+    except RecursionError as e:
+        raise Malformed("proto: nested too deeply") from e
 
 
-def _wire(data: bytes, at: int, end: int) -> list[tuple[int, int, Any]]:
-    """(number, wire type, value) of every field: an int, or bytes. Raises IndexError, ProtobufError."""
-    found: list[tuple[int, int, Any]] = []
-    while at < end:
-        tag, at = _varint(data, at)
-        number, wire = tag >> 3, tag & 7
-        value: int | bytes
-        if wire == 2:
-            size, at = _varint(data, at)
-            value = data[at : at + size]
-            if len(value) != size:
-                raise ProtobufError("malformed protobuf: a field is cut off")
-            at += size
-        elif wire == 0:
-            value, at = _varint(data, at)
-        elif wire in (1, 5):
-            size = 8 if wire == 1 else 4
-            value = data[at : at + size]
-            at += size
-        else:
-            raise ProtobufError(f"malformed protobuf: wire type {wire}")
-        found.append((number, wire, value))
-    return found
+def decode_envelope(body: bytes, api_version: str = "", kind: str = "") -> dict[str, Any]:
+    """An object from its envelope, with apiVersion and kind (those given, where it does not say).
 
-
-def _message(message: str, data: bytes, depth: int) -> dict[str, Any]:
-    """A message as a JSON object."""
-    if depth > _DEPTH_MAX:
-        raise ProtobufError("malformed protobuf: exceeded max depth")
-    fields = _fields(message)
-    out: dict[str, Any] = {}
-    for number, wire, value in _wire(data, 0, len(data)):
-        field = fields.get(number)
-        if field is None:
-            continue
-        name = field.name
-        if field.shape == "*":
-            items = out.setdefault(name, [])
-            if field.type == "i" and wire == 2:
-                items += [_signed(v) for v in _packed(value)]
-            else:
-                items.append(_value(field.type, value, depth))
-        elif field.shape == "%":
-            key, item = _entry(field.type, value, depth)
-            out.setdefault(name, {})[key] = item
-        elif field.shape == "^":
-            out.update(_message(field.type, value, depth + 1))
-        else:
-            item = _value(field.type, value, depth)
-            if item is _MISSING or (not item and _is_zero(item) and not field.keep_zero):
-                out.pop(name, None)
-            else:
-                out[name] = item
+    Raises Malformed, UnknownKind.
+    """
+    if not body.startswith(MAGIC):
+        raise Malformed(
+            "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]"
+        )
+    version, name, raw = _open(body)
+    version, name = version or api_version, name or kind
+    if not name:
+        raise Malformed("Object 'Kind' is missing in '<protobuf encoded body>'")
+    out: dict[str, Any] = {"apiVersion": version, "kind": name}
+    decode_message(layout_of_kind(version, name), raw, out)
     return out
 
 
-def _is_zero(item: Any) -> bool:
-    """A zero of a plain Go field; an empty object or list says something."""
-    return item == "" or item is False or (item == 0 and not isinstance(item, dict | list))
+def _open(body: bytes) -> tuple[str, str, bytes]:
+    """apiVersion, kind and the object's own bytes, of a runtime.Unknown."""
+    version = kind = ""
+    raw = b""
+    try:
+        for number, value in _top(body, len(MAGIC), len(body)):
+            if number == 1:
+                for inner, text in _top(value, 0, len(value)):
+                    if inner == 1:
+                        version = text.decode("utf-8", "replace")
+                    elif inner == 2:
+                        kind = text.decode("utf-8", "replace")
+            elif number == 2:
+                raw = value
+    except IndexError as e:
+        raise Malformed(_EOF) from e
+    return version, kind, raw
 
 
-def _packed(data: bytes) -> list[int]:
-    values, at = [], 0
-    while at < len(data):
-        value, at = _varint(data, at)
-        values.append(value)
-    return values
-
-
-def _entry(kind: str, data: bytes, depth: int) -> tuple[str, Any]:
-    key: str = ""
-    item: Any = _MISSING
-    for number, _, value in _wire(data, 0, len(data)):
-        if number == 1:
-            key = value.decode()
-        elif number == 2:
-            item = _value(kind, value, depth)
-    if item is _MISSING:
-        item = _value(kind, 0 if kind in "bi" else b"", depth)
-    return key, {} if item is _MISSING else item
-
-
-def _signed(value: int) -> int:
-    return value - (1 << 64) if value >= 1 << 63 else value
-
-
-def _value(kind: str, value: Any, depth: int) -> Any:
-    """One field's value as JSON, or _MISSING for what JSON leaves out."""
-    scalar = _SCALARS.get(kind)
-    if scalar is not None:
-        return scalar(value)
-    special = _SPECIAL.get(kind)
-    if special is not None:
-        return special(value)
-    if kind.endswith(".ExtraValue"):
-        return [text.decode() for _, _, text in _wire(value, 0, len(value))]
-    return _message(kind, value, depth + 1)
-
-
-def _float(value: bytes) -> float:
-    import struct
-
-    found: float = struct.unpack("<d" if len(value) == 8 else "<f", value)[0]
+def _top(data: bytes, at: int, end: int) -> list[tuple[int, bytes]]:
+    """The sized fields of a message, with their numbers."""
+    found = []
+    while at < end:
+        key, at = _varint(data, at)
+        if key & 7 == BYTES and key > 7:
+            size, at = _varint(data, at)
+            found.append((key >> 3, data[at : at + size]))
+            at += size
+        else:
+            at = _skip(data, at, end, key)
+    if at != end:
+        raise Malformed(_EOF)
     return found
 
 
-def _first(value: bytes, number: int = 1) -> Any:
-    return next((v for n, _, v in _wire(value, 0, len(value)) if n == number), None)
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """A number of up to 64 bits, and where it ends. Raises IndexError at the end of the data."""
+    value = data[at]
+    at += 1
+    if value < 128:
+        return value, at
+    value &= 127
+    shift = 7
+    while True:
+        byte = data[at]
+        at += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value & 0xFFFFFFFFFFFFFFFF, at
+        shift += 7
+        if shift > 63:
+            raise Malformed("proto: integer overflow")
 
 
-def _quantity(value: bytes) -> str:
-    return (_first(value) or b"0").decode()
+def _skip(data: bytes, at: int, end: int, key: int) -> int:
+    """The end of the value of a field that nobody knows."""
+    wire = key & 7
+    if key < 8:
+        raise Malformed(f"proto: illegal tag {key >> 3} (wire type {wire})")
+    if wire == VARINT:
+        return _varint(data, at)[1]
+    if wire == FIXED64:
+        return at + 8
+    if wire == FIXED32:
+        return at + 4
+    if wire == BYTES:
+        size, at = _varint(data, at)
+        return at + size
+    if wire == 3:
+        return _skip_group(data, at, end)
+    raise Malformed(f"proto: illegal wireType {wire}")
 
 
-def _int_or_string(value: bytes) -> Any:
-    parts = {n: v for n, _, v in _wire(value, 0, len(value))}
-    if parts.get(1, 0) == 1:
-        return parts.get(3, b"").decode()
-    return _signed(parts.get(2, 0))
+def _skip_group(data: bytes, at: int, end: int) -> int:
+    """The end of a group (an old form, which Kubernetes never writes), groups inside it and all."""
+    depth = 1
+    while depth and at < end:
+        key, at = _varint(data, at)
+        wire = key & 7
+        if wire == 3:
+            depth += 1
+        elif wire == 4:
+            depth -= 1
+        else:
+            at = _skip(data, at, end, key)
+    return at if not depth else end + 1
 
 
-def _time(value: bytes) -> Any:
-    return _timestamp(value, micro=False)
+def _fields(data: bytes, at: int, end: int, layout: Layout, out: dict[str, Any]) -> None:  # noqa: C901
+    """Reads fields until `end` into `out`. One function, because calls are what costs."""
+    tags = layout.tags
+    value: Any
+    while at < end:
+        key = data[at]
+        at += 1
+        if key > 127:
+            byte = data[at]
+            if byte < 128:
+                key += (byte - 1) << 7
+                at += 1
+            else:
+                key, at = _varint(data, at - 1)
+        step = tags.get(key) or layout.step(key)
+        if step is None:
+            at = _skip(data, at, end, key)
+            continue
+        code, name, more = step
+        size = data[at]  # or the number itself
+        at += 1
+        if code >= NUMBER:
+            if size > 127 or more == DOUBLE:
+                value, at = _number(data, at - 1, more)
+            else:
+                value = size != 0 if more == BOOL else size
+            if code == NUMBERS:
+                out.setdefault(name, []).append(value)
+            elif value or code == NUMBER:
+                out[name] = value
+            else:
+                out.pop(name, None)
+            continue
+        if size > 127:
+            size, at = _varint(data, at - 1)
+        stop = at + size
+        if stop > end:
+            raise Malformed(_EOF)
+        if code == TEXT_KEPT:
+            out[name] = data[at:stop].decode("utf-8", "replace")
+        elif code == TEXT_OR_NONE:
+            if size:
+                out[name] = data[at:stop].decode("utf-8", "replace")
+            else:
+                out.pop(name, None)
+        elif code == MESSAGE:
+            value = out.get(name)  # there, if it comes in pieces: they are merged
+            if value is None:
+                value = out[name] = {}
+            if size:
+                _fields(data, at, stop, more, value)
+        elif code == MESSAGES:
+            value = {}
+            _fields(data, at, stop, more, value)
+            if name in out:
+                out[name].append(value)
+            else:
+                out[name] = [value]
+        elif code == TEXTS:
+            value = data[at:stop].decode("utf-8", "replace")
+            if name in out:
+                out[name].append(value)
+            else:
+                out[name] = [value]
+        elif code == INLINED:
+            _fields(data, at, stop, more, out)
+        elif code == OTHER:
+            _other(data, at, stop, more, out)
+        else:
+            _map_entry(data, at, stop, code, more, out.setdefault(name, {}))
+        at = stop
+    if at != end:
+        raise Malformed(_EOF)
 
 
-def _micro_time(value: bytes) -> Any:
-    return _timestamp(value, micro=True)
+def _map_entry(
+    data: bytes, at: int, stop: int, code: int, entry: Layout, out: dict[str, Any]
+) -> None:
+    """One entry of a map: field 1 is the key, a text, field 2 the value."""
+    if code == TEXT_MAP and stop - at > 3 and data[at] == 10 and data[at + 1] < 128:
+        middle = at + 2 + data[at + 1]
+        if middle + 1 < stop and data[middle] == 18 and data[middle + 1] == stop - middle - 2 < 128:
+            key = data[at + 2 : middle].decode("utf-8", "replace")
+            out[key] = data[middle + 2 : stop].decode("utf-8", "replace")
+            return
+    pair: dict[str, Any] = {}
+    _fields(data, at, stop, entry, pair)
+    out[pair.get("key", "")] = pair["value"] if "value" in pair else _zero(entry)
 
 
-def _timestamp(value: bytes, *, micro: bool) -> Any:
-    if not value:
-        return _MISSING
-    parts = {n: v for n, _, v in _wire(value, 0, len(value))}
-    seconds, nanos = _signed(parts.get(1, 0)), _signed(parts.get(2, 0))
+def _other(data: bytes, at: int, stop: int, field: Field, out: dict[str, Any]) -> None:
+    """The rarer fields with a length."""
+    op, name, more, repeated, optional = field
+    value: Any
+    if op == WRAPPED:
+        value = _unwrap(data, at, stop, more)
+        if value is None and not repeated:
+            out.pop(name, None)
+            return
+    elif op == BINARY:
+        value = base64.b64encode(data[at:stop]).decode()
+        if optional and not value:
+            out.pop(name, None)
+            return
+    else:
+        assert op == PACKED
+        many = out.setdefault(name, [])
+        while at < stop:
+            value, at = _number(data, at, more)
+            many.append(value)
+        if at != stop:
+            raise Malformed(_EOF)
+        return
+    if repeated:
+        out.setdefault(name, []).append(value)
+    else:
+        out[name] = value
+
+
+def _unwrap(data: bytes, at: int, stop: int, wrapper: Wrapper) -> Any:
+    """The one value that JSON has for a message."""
+    size = stop - at
+    if wrapper.text and 2 < size < 130 and data[at] == 10 and data[at + 1] == size - 2:
+        return data[at + 2 : stop].decode("utf-8", "replace")
+    fields: dict[str, Any] = {}
+    _fields(data, at, stop, wrapper.layout, fields)
     try:
-        at = _EPOCH + timedelta(seconds=seconds, microseconds=nanos // 1000)
-    except OverflowError:
-        raise ProtobufError("malformed protobuf: a time is out of range") from None
-    return at.strftime("%Y-%m-%dT%H:%M:%S.%fZ" if micro else "%Y-%m-%dT%H:%M:%SZ")
+        return wrapper.to_json(fields)
+    except Malformed:
+        raise
+    except OverflowError as e:
+        raise Malformed("a time is out of range") from e
+    except ValueError as e:
+        raise Malformed(str(e)) from e
 
 
-def _duration(value: bytes) -> str:
-    return f"{_signed(_first(value) or 0) / 1e9:g}s"
+def _number(data: bytes, at: int, op: int) -> tuple[Any, int]:
+    """One number or truth value, and where it ends."""
+    if op == DOUBLE:
+        value: float = _DOUBLE.unpack_from(data, at)[0]
+        whole = value.is_integer() and abs(value) < 1e15
+        return (int(value) if whole else value), at + 8
+    number = data[at]
+    at += 1
+    if number > 127:
+        number, at = _varint(data, at - 1)
+    if op == BOOL:
+        return number != 0, at
+    if op == INT32:
+        number &= 0xFFFFFFFF
+        return (number - (1 << 32) if number >> 31 else number), at
+    assert op == INT64
+    return (number - (1 << 64) if number >> 63 else number), at
 
 
-def _raw_json(value: bytes) -> Any:
-    raw = _first(value)
-    if not raw:
-        return _MISSING
-    return decode(raw) if raw[:4] == MAGIC else orjson.loads(raw)
-
-
-_SCALARS: Final[dict[str, Callable[[Any], Any]]] = {
-    "s": lambda value: value.decode(),
-    "b": bool,
-    "i": _signed,
-    "d": _float,
-    "f": _float,
-    "y": lambda value: base64.b64encode(value).decode(),
-}
-_SPECIAL: Final[dict[str, Callable[[bytes], Any]]] = {
-    "Quantity": _quantity,
-    "IntOrString": _int_or_string,
-    "meta.v1.Time": _time,
-    "meta.v1.MicroTime": _micro_time,
-    "meta.v1.Duration": _duration,
-    "meta.v1.FieldsV1": _raw_json,
-    "RawExtension": _raw_json,
-}
+def _zero(entry: Layout) -> Any:
+    """The value of a map's entry that leaves it out."""
+    _, (_, field) = entry.fields
+    if field.op == STRUCT:
+        return {}
+    if field.op == WRAPPED:
+        return field.more.to_json({})
+    if field.op == BOOL:
+        return False
+    return "" if field.op in (TEXT, BINARY) else 0
