@@ -91,7 +91,7 @@ def age_cells(obj: dict[str, Any], now: float) -> list[Any]:
 NAME_AGE: Final = Columns((NAME, AGE), age_cells)
 
 
-@lru_cache(8192)
+@lru_cache(2048)
 def seconds_of(timestamp: str) -> float:
     """An RFC 3339 time (as stored: UTC) in Unix seconds."""
     return datetime.fromisoformat(timestamp).replace(tzinfo=UTC).timestamp()

@@ -173,9 +173,9 @@ def validate_container_ports(ports: list[dict[str, Any]], path: str) -> FieldErr
         name = port.get("name")
         if name:
             messages = names.port_name(name)
-            for message in messages:
-                errors.append(fe.invalid(f"{path}[{i}].name", name, message))
-            if not messages:
+            if messages:
+                errors += [fe.invalid(f"{path}[{i}].name", name, m) for m in messages]
+            else:
                 if name in seen:
                     errors.append(fe.duplicate(f"{path}[{i}].name", name))
                 seen.add(name)
@@ -224,9 +224,8 @@ def validate_env(env: list[dict[str, Any]], path: str) -> FieldErrors:
         name = variable.get("name")
         if not name:
             errors.append(fe.required(f"{path}[{i}].name"))
-        else:
-            for message in names.env_name(name):
-                errors.append(fe.invalid(f"{path}[{i}].name", name, message))
+        elif not names.is_env_name(name):
+            errors += [fe.invalid(f"{path}[{i}].name", name, m) for m in names.env_name(name)]
         if "valueFrom" in variable:
             errors += _validate_env_source(variable, f"{path}[{i}].valueFrom")
     return errors
@@ -351,14 +350,21 @@ def _validate_env_from(sources: list[dict[str, Any]], path: str) -> FieldErrors:
     return errors
 
 
+_PLAIN_MOUNT: Final = frozenset(("name", "mountPath", "readOnly"))
+
+
 def _validate_mounts(container: Container, path: str, context: Context) -> FieldErrors:
     errors: FieldErrors = []
     devices = container.get("volumeDevices", ())
     device_names = {d.get("name") for d in devices}
     points: set[str] = set()
     for i, mount in enumerate(container.get("volumeMounts", ())):
-        at = f"{path}.volumeMounts[{i}]"
         name, point = mount.get("name"), mount.get("mountPath")
+        known = name in context.volumes and name not in device_names
+        if known and point and point not in points and mount.keys() <= _PLAIN_MOUNT:
+            points.add(point)
+            continue
+        at = f"{path}.volumeMounts[{i}]"
         if not name:
             errors.append(fe.required(f"{at}.name"))
         elif name not in context.volumes:
@@ -370,8 +376,7 @@ def _validate_mounts(container: Container, path: str, context: Context) -> Field
         elif point in points:
             errors.append(fe.invalid(f"{at}.mountPath", point, "must be unique"))
         points.add(point or "")
-        if len(mount) > 2:
-            errors += _validate_mount_options(mount, at, container)
+        errors += _validate_mount_options(mount, at, container)
     seen: set[str] = set()
     for i, device in enumerate(devices):
         at = f"{path}.volumeDevices[{i}]"
@@ -492,15 +497,21 @@ def validate_port_or_name(port: int | str, path: str) -> FieldErrors:
     return [fe.invalid(path, port, m) for m in names.port_number(port)]
 
 
-def _validate_probe(probe: dict[str, Any], path: str) -> FieldErrors:
-    errors = _validate_handler(probe, path)
-    for field in (
+_PROBE_NUMBERS: Final = frozenset(
+    (
         "initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold",
         "failureThreshold",
-    ):  # fmt: skip
-        value = probe.get(field, 0)
-        if value < 0:
-            errors.append(fe.invalid(f"{path}.{field}", value, NOT_NEGATIVE))
+    )
+)  # fmt: skip
+
+
+def _validate_probe(probe: dict[str, Any], path: str) -> FieldErrors:
+    errors = _validate_handler(probe, path)
+    errors += [
+        fe.invalid(f"{path}.{field}", value, NOT_NEGATIVE)
+        for field, value in probe.items()
+        if field in _PROBE_NUMBERS and value < 0
+    ]
     grace = probe.get("terminationGracePeriodSeconds")
     if grace is not None and grace <= 0:
         at = f"{path}.terminationGracePeriodSeconds"

@@ -102,7 +102,7 @@ _HEADER_MESSAGE = regex_message(
 )
 
 
-@lru_cache(4096)
+@lru_cache(1024)
 def dns1123_label(value: str) -> tuple[str, ...]:
     out = []
     if len(value) > LABEL_MAX:
@@ -113,7 +113,7 @@ def dns1123_label(value: str) -> tuple[str, ...]:
     return tuple(out)
 
 
-@lru_cache(4096)
+@lru_cache(1024)
 def dns1123_subdomain(value: str) -> tuple[str, ...]:
     out = []
     if len(value) > SUBDOMAIN_MAX:
@@ -141,7 +141,7 @@ def wildcard_subdomain(value: str) -> list[str]:
     return out
 
 
-@lru_cache(8192)
+@lru_cache(2048)
 def qualified_name(value: str) -> tuple[str, ...]:
     """A label or annotation key, a finalizer, a resource name: `example.com/name` or `name`."""
     out: list[str] = []
@@ -165,7 +165,7 @@ def qualified_name(value: str) -> tuple[str, ...]:
     return tuple(out)
 
 
-@lru_cache(8192)
+@lru_cache(2048)
 def label_value(value: str) -> tuple[str, ...]:
     out = []
     if len(value) > LABEL_MAX:
@@ -198,9 +198,15 @@ def config_key(value: str) -> list[str]:
     return out
 
 
+@lru_cache(1024)
+def is_env_name(value: str) -> bool:
+    """Whether `env_name` has nothing to say."""
+    return _env_name(value) is not None
+
+
 def env_name(value: str) -> list[str]:
     """An environment variable's name (relaxed rule: all printable ASCII but '=')."""
-    return [] if _env_name(value) else [_ENV_NAME_MESSAGE]
+    return [] if is_env_name(value) else [_ENV_NAME_MESSAGE]
 
 
 def c_identifier(value: str) -> list[str]:
@@ -215,7 +221,8 @@ def http_path(value: str) -> bool:
     return _http_path(value) is not None
 
 
-def port_name(value: str) -> list[str]:
+@lru_cache(1024)
+def port_name(value: str) -> tuple[str, ...]:
     """An IANA service name: a container port's or a probe's port given by name."""
     out = []
     if len(value) > 15:
@@ -228,7 +235,7 @@ def port_name(value: str) -> list[str]:
         out.append("must not contain consecutive hyphens")
     if value and (value[0] == "-" or value[-1] == "-"):
         out.append("must not begin or end with a hyphen")
-    return out
+    return tuple(out)
 
 
 def port_number(value: int) -> list[str]:
@@ -256,7 +263,7 @@ def cron_job_name(value: str) -> list[str]:
 _IPV4 = re.compile(r"(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})", re.ASCII)
 
 
-@lru_cache(4096)
+@lru_cache(1024)
 def is_ip(value: str) -> bool:
     """An IPv4 or IPv6 address in canonical octets (no leading zeros in IPv4)."""
     match = _IPV4.fullmatch(value)

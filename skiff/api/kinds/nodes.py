@@ -18,7 +18,7 @@ from skiff.api.kinds.columns import (
 )
 from skiff.api.kinds.errors import FieldErrors
 from skiff.api.kinds.metadata import validate_finalizers
-from skiff.api.kinds.resource_amounts import validate_amounts
+from skiff.api.kinds.resource_amounts import validate_quantity
 from skiff.api.kinds.scheduling_rules import validate_taints
 from skiff.api.kinds.strategy import Object, Strategy
 
@@ -92,8 +92,10 @@ class NodeStrategy(Strategy):
         for i, cidr in enumerate(spec.get("podCIDRs", ())):
             if not names.is_cidr(cidr):
                 errors.append(fe.invalid(f"spec.podCIDRs[{i}]", cidr, names.CIDR_MESSAGE))
-        errors += validate_amounts(status.get("capacity", {}), "status.capacity")
-        return errors + validate_amounts(status.get("allocatable", {}), "status.allocatable")
+        for field in ("capacity", "allocatable"):
+            for name, value in status.get(field, {}).items():
+                errors += validate_quantity(name, value, f"status.{field}[{name}]")
+        return errors
 
     def validate_change(self, new: Object, old: Object) -> FieldErrors:
         errors: FieldErrors = []

@@ -16,7 +16,7 @@ _HOOKS: Final = ("postStart", "preStop")
 _CONTAINERS: Final = ("containers", "initContainers", "ephemeralContainers")
 
 
-@lru_cache(4096)
+@lru_cache(1024)
 def pull_policy(image: str) -> str:
     """Always where the tag is `latest` or absent, else IfNotPresent (a digest needs no new pull)."""
     if "@" in image:

@@ -150,10 +150,9 @@ def qos_class(spec: Object) -> str:
     for resources in found:
         requests, limits = resources.get("requests") or {}, resources.get("limits") or {}
         for name in ("cpu", "memory"):
-            request, limit = requests.get(name), limits.get(name)
-            asked |= bool(request and amount(request)) or bool(limit and amount(limit))
-            same = request and limit and amount(request) == amount(limit) and amount(limit)
-            guaranteed &= bool(same)
+            request, limit = amount(requests.get(name, "0")), amount(limits.get(name, "0"))
+            asked = asked or request != 0 or limit != 0
+            guaranteed = guaranteed and limit != 0 and request == limit
     if not asked:
         return "BestEffort"
     return "Guaranteed" if guaranteed else "Burstable"

@@ -23,7 +23,7 @@ _STANDARD: Final = _CONTAINER | frozenset(
 )  # fmt: skip
 
 
-@lru_cache(4096)
+@lru_cache(1024)
 def amount(text: str) -> int:
     """A quantity's value in nano-units."""
     return quantity.parse(text).nano
@@ -97,34 +97,47 @@ def validate_requirements(
     requests = resources.get("requests") or {}
     hugepages = core = False
     for name, value in limits.items():
+        if name in _CONTAINER and amount(value) >= 0:  # what nearly all are
+            core = True
+            continue
         at = f"{path}.limits[{name}]"
         errors += _validate_container_resource(name, at)
         errors += validate_quantity(name, value, at)
         hugepages |= is_hugepages(name)
-        core |= name in ("cpu", "memory")
     for name, value in requests.items():
+        limit = limits.get(name)
+        if name in _CONTAINER:
+            core = True
+            asked = amount(value)
+            if asked >= 0 and (limit is None or asked <= amount(limit)):
+                continue
         at = f"{path}.requests[{name}]"
         errors += _validate_container_resource(name, at)
         errors += validate_quantity(name, value, at)
         hugepages |= is_hugepages(name)
-        core |= name in ("cpu", "memory")
-        limit = limits.get(name)
-        if limit is not None:
-            asked, most = amount(value), amount(limit)
-            if asked != most and not overcommits(name):
-                message = f"must be equal to {name} limit of {limit}"
-                errors.append(fe.invalid(f"{path}.requests", value, message))
-            elif asked > most:
-                message = f"must be less than or equal to {name} limit of {limit}"
-                errors.append(fe.invalid(f"{path}.requests", value, message))
-        elif not overcommits(name):
-            message = "Limit must be set for non overcommitable resources"
-            errors.append(fe.required(f"{path}.limits", message))
+        errors += _validate_within(name, value, limit, path)
     if hugepages and not core:
         errors.append(fe.forbidden(path, "HugePages require cpu or memory"))
     if "claims" in resources:
         errors += _validate_claims(resources["claims"], f"{path}.claims", claims)
     return errors
+
+
+def _validate_within(name: str, request: str, limit: str | None, path: str) -> FieldErrors:
+    """A request is at most the limit; equal to it, where the resource cannot be overcommitted."""
+    if limit is None:
+        if overcommits(name):
+            return []
+        message = "Limit must be set for non overcommitable resources"
+        return [fe.required(f"{path}.limits", message)]
+    asked, most = amount(request), amount(limit)
+    if asked != most and not overcommits(name):
+        message = f"must be equal to {name} limit of {limit}"
+        return [fe.invalid(f"{path}.requests", request, message)]
+    if asked > most:
+        message = f"must be less than or equal to {name} limit of {limit}"
+        return [fe.invalid(f"{path}.requests", request, message)]
+    return []
 
 
 def _validate_claims(found: list[dict[str, Any]], path: str, claims: frozenset[str]) -> FieldErrors:

@@ -90,7 +90,7 @@ def _no_text(value: Any) -> str:
     return f"json: cannot unmarshal {value_name(value)} into Go value of type string"
 
 
-@lru_cache(4096)
+@lru_cache(1024)
 def _canonical(value: str) -> str:
     try:
         return quantity.canonical(value)
