@@ -43,7 +43,8 @@ class Settings:
     the first token is asked for."""
 
     facts: Facts = field(
-        default_factory=lambda: Facts("127.0.0.1", 6443, "10.96.0.1")  # loopback: nobody else calls
+        # an address for documentation: nobody calls a server in memory
+        default_factory=lambda: Facts("192.0.2.1", 6443, "10.96.0.1", ("10.96.0.0/16",))
     )
     authorization_modes: Sequence[str] = DEFAULT_MODES
     anonymous: bool = True

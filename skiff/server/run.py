@@ -244,6 +244,7 @@ def facts(config: ServerConfig) -> Facts:
         advertise_address=config.advertise_address,
         secure_port=config.secure_port,
         service_address=config.service_address,
+        service_cidrs=config.service_cluster_ip_range,
         client_ca=text(config.client_ca_file),
         front_proxy_ca=text(config.requestheader_client_ca_file),
         cluster_ca=text(config.client_ca_file),

@@ -34,6 +34,7 @@ class Facts:
     advertise_address: str
     secure_port: int
     service_address: str
+    service_cidrs: tuple[str, ...] = ()
     client_ca: str = ""
     front_proxy_ca: str = ""
     cluster_ca: str = ""
@@ -82,6 +83,30 @@ def service(facts: Facts) -> dict[str, Any]:
             "type": "ClusterIP",
         },
     }
+
+
+def service_cidr(facts: Facts) -> Iterator[dict[str, Any]]:
+    """The range that Services get their addresses from, and that it is in use."""
+    if facts.service_cidrs:
+        yield {
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "ServiceCIDR",
+            "metadata": {
+                "name": SERVICE_NAME,
+                "finalizers": ["networking.k8s.io/service-cidr-finalizer"],
+            },
+            "spec": {"cidrs": list(facts.service_cidrs)},
+            "status": {
+                "conditions": [
+                    {
+                        "type": "Ready",
+                        "status": "True",
+                        "reason": "",
+                        "message": "Kubernetes default Service CIDR is ready",
+                    }
+                ]
+            },
+        }
 
 
 def endpoints(facts: Facts) -> dict[str, Any]:

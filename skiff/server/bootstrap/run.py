@@ -6,13 +6,14 @@ namespaces and what has none, one for what lies in a namespace. What is there an
 """
 
 import asyncio
+import ipaddress
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
 import orjson
 
-from skiff.aio.http.message import Handler, Peer, Request, Response
+from skiff.aio.http.message import Handler, Peer, Request
 from skiff.aio.run import Started
 from skiff.api.errors import ApiError, from_status
 from skiff.api.resources import ENDPOINTS, ENDPOINTSLICES, SERVICES, Resource, by_kind
@@ -56,6 +57,7 @@ class Bootstrap:
             *((o, _CREATED_ONLY) for o in objects.priority_classes()),
             *((o, reconcile_spec) for o in flow_control.objects()),
             *((o, _rbac_fix(o)) for o in roles if "namespace" not in o["metadata"]),
+            *((o, _CREATED_ONLY) for o in objects.service_cidr(self._facts)),
         ]
         second: list[tuple[_Object, _Fix]] = [
             *((o, _rbac_fix(o)) for o in roles if "namespace" in o["metadata"]),
@@ -90,8 +92,11 @@ class Bootstrap:
                 return
 
     def _own_service(self) -> list[tuple[_Object, _Fix]]:
+        service: tuple[_Object, _Fix] = (objects.service(self._facts), _fix_service)
+        if ipaddress.ip_address(self._facts.advertise_address).is_loopback:
+            return [service]  # no pod could use such an endpoint, and validation refuses it
         return [
-            (objects.service(self._facts), _fix_service),
+            service,
             (objects.endpoints(self._facts), partial(_fix_fields, "subsets")),
             (objects.endpoint_slice(self._facts), _fix_slice),
         ]
@@ -124,21 +129,27 @@ class Bootstrap:
             await self._call("DELETE", resource.path(namespace, meta["name"]), b"")
             live = None
         if live is None:
-            await self._call("POST", resource.path(namespace), orjson.dumps(obj))
+            made = await self._call("POST", resource.path(namespace), orjson.dumps(obj))
+            if "status" in obj:  # a create does not take it
+                await self._write_status(resource, orjson.loads(made), obj["status"])
         else:
             await self._call("PUT", resource.path(namespace, meta["name"]), orjson.dumps(obj))
 
-    async def _call(self, method: str, path: str, body: bytes) -> None:
+    async def _write_status(self, resource: Resource, made: _Object, status: _Object) -> None:
+        meta = made["metadata"]
+        for condition in status["conditions"]:
+            condition["lastTransitionTime"] = meta["creationTimestamp"]
+        path = resource.path(meta.get("namespace", ""), meta["name"], "status")
+        await self._call("PUT", path, orjson.dumps({**made, "status": status}))
+
+    async def _call(self, method: str, path: str, body: bytes) -> bytes:
         headers = {"content-type": "application/json", "user-agent": "skiff-apiserver"}
         outcome = self._handler(Request(method, path, "", headers, body, self._peer))
         response = await outcome if isinstance(outcome, Awaitable) else outcome
+        answer = response.body if isinstance(response.body, bytes) else b"".join(response.body)
         if response.status >= 400:
-            raise _error(response)
-
-
-def _error(response: Response) -> ApiError:
-    body = response.body if isinstance(response.body, bytes) else b"".join(response.body)
-    return from_status(orjson.loads(body), response.status)
+            raise from_status(orjson.loads(answer), response.status)
+        return answer
 
 
 def _rbac_fix(obj: Mapping[str, Any]) -> _Fix:

@@ -169,7 +169,7 @@ def in_scopes(spec: Mapping[str, Any], storage: Storage, obj: Object) -> bool:
 
 
 def _pod_in_scope(scope: Mapping[str, Any], pod: Object) -> bool:
-    name = scope.get("scopeName")
+    name: str = scope.get("scopeName", "")
     spec = pod.get("spec") or {}
     if name in ("Terminating", "NotTerminating"):
         return (spec.get("activeDeadlineSeconds") is not None) == (name == "Terminating")
