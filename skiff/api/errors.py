@@ -57,7 +57,11 @@ class ApiError(Exception):
             details["uid"] = self.uid
         if self.causes:
             details["causes"] = [
-                {k: v for k, v in (("reason", c.reason), ("message", c.message), ("field", c.field)) if v}
+                {
+                    k: v
+                    for k, v in (("reason", c.reason), ("message", c.message), ("field", c.field))
+                    if v
+                }
                 for c in self.causes
             ]
         if self.retry_after_s is not None:
