@@ -279,8 +279,10 @@ class ApiServer:
             headers = (("Retry-After", str(error.retry_after_s)),)
         body = error.status()
         accept = call.request.headers.get("accept", "")
-        if "yaml" in accept and "json" not in accept:
-            return Response(error.code, negotiate.to_yaml(body), negotiate.YAML, headers)
+        if accept and "json" not in accept and "*" not in accept:
+            for media in (negotiate.YAML, negotiate.PROTOBUF):
+                if media in accept:
+                    return Response(error.code, negotiate.encode(body, media), media, headers)
         return Response(error.code, orjson.dumps(body) + b"\n", headers=headers)
 
 

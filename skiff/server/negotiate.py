@@ -1,8 +1,9 @@
 """What a client wants to be answered in, and what it sends.
 
-Media types: JSON and YAML, and bodies in protobuf. A client that puts protobuf or CBOR first and JSON
-after gets JSON; one that takes nothing else gets 406. The `as=` parameter asks for a transformed answer: a Table or
-PartialObjectMetadata of meta.k8s.io. Header texts repeat, so results are cached by text.
+Media types: JSON, YAML and protobuf. Stored objects are JSON, so a client that takes JSON too gets
+JSON, even where it likes protobuf or CBOR better; protobuf is for those that take nothing else, and not
+for watches. The `as=` parameter asks for a transformed answer: a Table or PartialObjectMetadata of
+meta.k8s.io. Header texts repeat, so results are cached by text.
 
 Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#alternate-representations-of-resources
 """
@@ -17,7 +18,10 @@ from skiff.api.errors import BadRequest, NotAcceptable, UnsupportedMediaType
 JSON: Final = "application/json"
 YAML: Final = "application/yaml"
 PROTOBUF: Final = "application/vnd.kubernetes.protobuf"
-_ACCEPTED: Final = "application/json, application/yaml"
+_ACCEPTED: Final = f"application/json, application/yaml, {PROTOBUF}"
+_UNKNOWN_FORMAT: Final = (
+    "the body of the request was in an unknown format - accepted media types include"
+)
 _YAML_TYPES: Final = frozenset({"application/yaml", "application/x-yaml", "text/yaml"})
 _TRANSFORMS: Final = {
     "Table": "table",
@@ -43,12 +47,14 @@ def accept(header: str, *, stream: bool = False) -> Shape:
     """The best shape for an Accept header. Raises NotAcceptable."""
     if not header:
         return PLAIN
+    protobuf = False
     for media, parameters in _clauses(header):
         if media in ("*/*", "application/*", JSON):
             chosen = JSON
         elif media in _YAML_TYPES and not stream:
             chosen = YAML
         else:
+            protobuf |= media == PROTOBUF and "as" not in parameters and not stream
             continue
         transform = parameters.get("as")
         if transform is None:
@@ -61,6 +67,8 @@ def accept(header: str, *, stream: bool = False) -> Shape:
             and version in ("v1", "v1beta1")
         ):
             return Shape(chosen, form, version)
+    if protobuf:
+        return Shape(PROTOBUF)
     raise NotAcceptable(f"only the following media types are accepted: {_ACCEPTED}")
 
 
@@ -92,19 +100,19 @@ def media_type(header: str) -> str:
     return header.partition(";")[0].strip().lower()
 
 
-def decode_body(content_type: str, body: bytes, kind: str) -> dict[str, Any]:
-    """The object in a request's body. Raises UnsupportedMediaType, BadRequest."""
+def decode_body(content_type: str, body: bytes, kind: str, api_version: str = "") -> dict[str, Any]:
+    """The object in a request's body. Raises UnsupportedMediaType, BadRequest.
+
+    `kind` and `api_version` are what the object should be, for messages and where it does not say.
+    """
     media = media_type(content_type)
     if media == JSON or not media:
         return _object(_load_json(body, kind), body, kind)
     if media == PROTOBUF:
-        return _load_protobuf(body, kind)
+        return _load_protobuf(body, kind, api_version)
     if media in _YAML_TYPES:
         return _object(load_yaml(body, kind), body, kind)
-    raise UnsupportedMediaType(
-        "the body of the request was in an unknown format - accepted media types include: "
-        f"{_ACCEPTED}, {PROTOBUF}"
-    )
+    raise UnsupportedMediaType(f"{_UNKNOWN_FORMAT}: {_ACCEPTED}")
 
 
 def to_json(content_type: str, body: bytes) -> bytes:
@@ -112,12 +120,17 @@ def to_json(content_type: str, body: bytes) -> bytes:
     return body if media_type(content_type) in (JSON, "") else b""
 
 
-def _load_protobuf(body: bytes, kind: str) -> dict[str, Any]:
-    from skiff.api.protobuf import Malformed, decode  # its tables are read when first needed
+def _load_protobuf(body: bytes, kind: str, api_version: str) -> dict[str, Any]:
+    from skiff.api.protobuf import Malformed, decode, known  # its tables are read when first needed
 
     try:
-        return decode(body, kind=kind)
+        return decode(body, api_version, kind)
     except Malformed as e:
+        if api_version and not known(api_version, kind):  # a custom resource
+            raise UnsupportedMediaType(f"{_UNKNOWN_FORMAT}: {JSON}, {YAML}") from None
+        if e.kind:
+            sent = f'{e.kind} in version "{e.version}" cannot be handled as a {kind}'
+            raise BadRequest(f"{sent}: {e}") from None
         raise BadRequest(
             f"the object provided is unrecognized (must be of type {kind}): {e} ({_summary(body)})"
         ) from None
@@ -175,12 +188,25 @@ def _summary(body: bytes) -> str:
 
 
 def encode(value: Any, media: str, *, pretty: bool = False) -> bytes:
-    """An answer's body."""
+    """An answer's body. Raises NotAcceptable for a kind that has no protobuf form."""
     if media == YAML:
         return to_yaml(value)
+    if media == PROTOBUF:
+        return _to_protobuf(value)
     if pretty:
         return orjson.dumps(value, option=orjson.OPT_INDENT_2) + b"\n"
     return orjson.dumps(value)
+
+
+def _to_protobuf(value: Any) -> bytes:
+    from skiff.api.protobuf import UnknownKind, encode
+
+    try:
+        return encode(value)
+    except UnknownKind:
+        raise NotAcceptable(
+            f"only the following media types are accepted: {JSON}, {YAML}"
+        ) from None
 
 
 def to_yaml(value: Any) -> bytes:

@@ -18,7 +18,7 @@ def read_body(call: Call, api_version: str, kind: str) -> dict[str, Any]:
     """
     request = call.request
     content_type = request.headers.get("content-type", "")
-    obj = negotiate.decode_body(content_type, request.body, kind)
+    obj = negotiate.decode_body(content_type, request.body, kind, api_version)
     found = obj.get("apiVersion") or api_version, obj.get("kind") or kind
     if found != (api_version, kind):
         raise BadRequest(

@@ -8,11 +8,9 @@ numbers. Nothing here is loaded before the first protobuf body comes.
 Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#protobuf-encoding
 """
 
-from skiff.api.protobuf.decode import UnknownKind
+from skiff.api.protobuf.decode import UnknownKind, known
 from skiff.api.protobuf.decode import decode_envelope as decode
 from skiff.api.protobuf.encode import encode_envelope as encode
 from skiff.api.protobuf.layout import Malformed
 
-__all__ = ["MEDIA_TYPE", "Malformed", "UnknownKind", "decode", "encode"]
-
-MEDIA_TYPE = "application/vnd.kubernetes.protobuf"
+__all__ = ["Malformed", "UnknownKind", "decode", "encode", "known"]

@@ -73,6 +73,15 @@ def layout_of_kind(api_version: str, kind: str) -> Layout:
         raise UnknownKind(message) from None
 
 
+def known(api_version: str, kind: str) -> bool:
+    """Whether a kind has messages."""
+    try:
+        layout_of_kind(api_version, kind)
+    except UnknownKind:
+        return False
+    return True
+
+
 def decode_message(layout: Layout, data: bytes, out: dict[str, Any]) -> None:
     """Reads a message's fields into `out`. Raises Malformed."""
     try:
@@ -91,13 +100,21 @@ def decode_envelope(body: bytes, api_version: str = "", kind: str = "") -> dict[
     if not body.startswith(MAGIC):
         raise Malformed(
             "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]"
+            if body
+            else "empty data"
         )
+    if body == MAGIC:
+        raise Malformed("empty body")
     version, name, raw = _open(body)
     version, name = version or api_version, name or kind
     if not name:
         raise Malformed("Object 'Kind' is missing in '<protobuf encoded body>'")
     out: dict[str, Any] = {"apiVersion": version, "kind": name}
-    decode_message(layout_of_kind(version, name), raw, out)
+    try:
+        decode_message(layout_of_kind(version, name), raw, out)
+    except Malformed as e:
+        e.version, e.kind = version.rpartition("/")[2], name
+        raise
     return out
 
 

@@ -33,7 +33,10 @@ _WIRE: Final = {INT64: VARINT, INT32: VARINT, BOOL: VARINT, DOUBLE: FIXED64}
 
 
 class Malformed(ValueError):
-    """The bytes are no message of this kind."""
+    """The bytes are no message of this kind. `version` and `kind` are the object's, if it said them."""
+
+    version = ""
+    kind = ""
 
 
 class Field(NamedTuple):

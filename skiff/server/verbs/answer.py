@@ -45,12 +45,12 @@ def answer(engine: Engine, call: Call, served: Served, value: bytes, status: int
         return Response(status, negotiate.encode(out, shape.media), shape.media)
     body = served.presenter_for(shape).object(value)
     if shape.media != JSON:
-        body = negotiate.to_yaml(orjson.loads(body))
+        body = negotiate.encode(orjson.loads(body), shape.media)
     return Response(status, body, shape.media)
 
 
 def answer_object(call: Call, obj: dict[str, Any], status: int = 200) -> Response:
-    """An answer that is no stored object (a Scale, a Status), as JSON or YAML."""
+    """An answer that is no stored object (a Scale, a Status), in the client's media type."""
     shape = shape_of(call)
     if shape.form != "object" and obj.get("kind") != "Status":
         raise NotAcceptable(

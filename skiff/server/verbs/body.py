@@ -18,7 +18,7 @@ def read_object(call: Call, served: Served, options: WriteOptions) -> Object:
     request = call.request
     content_type = request.headers.get("content-type", "")
     kind = served.resource.kind
-    obj = negotiate.decode_body(content_type, request.body, kind)
+    obj = negotiate.decode_body(content_type, request.body, kind, served.resource.api_version)
     raw = negotiate.to_json(content_type, request.body)
     return accept_object(call, served, obj, options.validation, raw)
 
