@@ -5,10 +5,10 @@ health and metrics; `ApiServer(…, assemble=…)` takes its `parts`; then, with
 `Assembly.start(handler)` writes what every cluster has, and `components(handler)` gives what runs on.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from skiff.aio.http.message import Handler
+from skiff.aio.http.message import Handler, Response
 from skiff.aio.run import Component
 from skiff.server.admission import table as admission_table
 from skiff.server.admission.quota import Ledger, QuotaStatus
@@ -27,7 +27,6 @@ from skiff.server.discovery import Catalog, Discovery
 from skiff.server.engine import Engine
 from skiff.server.health import Health
 from skiff.server.metrics import Metrics
-from skiff.server.openapi import OpenApi
 from skiff.server.seams import Call, Connector, PathHandler, User
 
 
@@ -95,6 +94,7 @@ class Assembly:
         self._reviews = AuthenticationReviews(
             engine, self.authenticate, issuer, audiences, self.admission
         )
+        self._documents: dict[str, PathHandler] | None = None
         self.health = Health()
         self._bootstrapped = self.health.add_hook("rbac/bootstrap-roles")
         self.metrics = Metrics(clock.now(), self._stored)
@@ -132,10 +132,19 @@ class Assembly:
             **self.metrics.handlers(),
             **issuer.handlers(),
         }
-        paths.update(OpenApi(self.catalog, self._engine.clock).handlers())
+        paths.update(dict.fromkeys(("/openapi/v2", "/openapi/v3"), self._openapi))
         discovery = Discovery(self.catalog, address, lambda: list(paths))
         paths.update(discovery.handlers())
         return paths
+
+    def _openapi(self, call: Call) -> Response | Awaitable[Response]:
+        """The documents' builders are loaded by the first client that asks for one."""
+        if self._documents is None:
+            from skiff.server.openapi import OpenApi
+
+            self._documents = OpenApi(self.catalog, self._engine.clock).handlers()
+        prefix = "/openapi/v2" if call.info.path.startswith("/openapi/v2") else "/openapi/v3"
+        return self._documents[prefix](call)
 
     def _connectors(self) -> dict[tuple[str, str, str], Connector]:
         return {**self._reviews.connectors(), **AccessReviews(self.authorizer).connectors()}
