@@ -57,6 +57,12 @@ class Cgroups:
         if self._make(path):
             self._limit(path, pod_cgroup_limits(pod))
 
+    def lift_pod(self, pod: Pod) -> None:
+        """Take the limits of the pod's own cgroup away, while those of its containers change: a
+        container's may never exceed its pod's."""
+        if self.usable:
+            self._limit(Path(cgroup_parent(self._root, pod).lstrip("/")), LinuxResources())
+
     def remove_pod(self, uid: str) -> None:
         """Remove what is left of the pod's cgroups in every tree."""
         for base in self._bases():

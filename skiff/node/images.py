@@ -15,8 +15,6 @@ import json
 import platform
 import re
 import shutil
-import tarfile
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -146,6 +144,8 @@ async def import_archive(archive: bytes | Path, address: str) -> str:
     Layers are unpacked when the first container needs them, by containerd's own snapshotter.
 
     Raises RuntimeError with ctr's own message where the archive is refused."""
+    import tempfile  # rarely needed: not with every start
+
     with tempfile.NamedTemporaryFile(suffix=".tar") as scratch:
         if isinstance(archive, bytes):
             scratch.write(archive)
@@ -165,6 +165,8 @@ async def import_archive(archive: bytes | Path, address: str) -> str:
 
 def _tar(files: Mapping[str, tuple[bytes, int]], links: Mapping[str, str]) -> bytes:
     """A tar that is the same for the same content: times zero, owner root, directories first."""
+    import tarfile  # rarely needed: not with every start
+
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
         directories = {

@@ -9,6 +9,7 @@ Source: https://kubernetes.io/docs/concepts/architecture/nodes/#node-heartbeats
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from skiff.aio.clock import Clock, rfc3339_micro
@@ -30,6 +31,7 @@ from skiff.node.runtime import Runtime, RuntimeRemoteError, RuntimeVersion
 LEASE_NAMESPACE = "kube-node-lease"
 LEASE_SHARE = 0.25  # of the lease's duration between two renewals
 RETRY_S = 0.5
+UNHEALTHY_PERIOD_S = 0.5  # how often a runtime that is not ready is asked
 FIRST_UNREADY_S = 0.1
 """How soon the status is looked at again while the node is not Ready; then ever longer."""
 RETRY_CAP_S = 7.0
@@ -40,7 +42,7 @@ Object = dict[str, Any]
 
 
 class Registration:
-    """See the module's text."""
+    """See the module's text. `recovered` is called when runtime and network are ready again."""
 
     def __init__(
         self,
@@ -49,8 +51,11 @@ class Registration:
         runtime: Runtime,
         machine: Machine,
         clock: Clock,
+        recovered: Callable[[], None] = lambda: None,
     ) -> None:
         self.registered = asyncio.Event()
+        self.health = RuntimeHealth()
+        self._recovered = recovered
         self.version: RuntimeVersion | None = None
         self.node = Node()
         self._config = config
@@ -170,6 +175,9 @@ class Registration:
                 self.version = await self._runtime.version()
         except RuntimeRemoteError as e:
             health = RuntimeHealth(f"container runtime is down: {e.message}")
+        before, self.health = self.health, health
+        if before != health == RuntimeHealth():
+            self._recovered()
         return node_status(
             self._config,
             self._machine,

@@ -32,9 +32,17 @@ def status_patch(old: Status, new: Status) -> Status:
             continue
         if key == "conditions":
             before = {c["type"]: c for c in old.get(key, ())}
-            changed = [c for c in value if c["type"] in OWNED and before.get(c["type"]) != c]
+            after = {c["type"] for c in value}
+            changed = [
+                _with_removals(before.get(c["type"], {}), c)
+                for c in value
+                if c["type"] in OWNED and before.get(c["type"]) != c
+            ]
+            changed += [
+                {"type": t, "$patch": "delete"} for t in before if t in OWNED and t not in after
+            ]
             if changed:
-                patch[key] = [_with_removals(before.get(c["type"], {}), c) for c in changed]
+                patch[key] = changed
         elif key in _REPLACED and old.get(key):
             patch[key] = [*value, {"$patch": "replace"}]
         else:

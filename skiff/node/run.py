@@ -18,10 +18,11 @@ from collections.abc import Mapping, Sequence
 from skiff.aio.clock import Clock
 from skiff.aio.entropy import Entropy
 from skiff.aio.run import Component, Started
-from skiff.api.errors import ApiError
+from skiff.api.errors import ApiError, NotFound
 from skiff.api.views.core import Secret, Service
 from skiff.api.views.node import Node
 from skiff.api.views.pod import Pod
+from skiff.api.views.runtime import RuntimeClass
 from skiff.client.client import Client
 from skiff.client.events import EventRecorder
 from skiff.client.informer import Informer
@@ -104,7 +105,9 @@ class Kubelet:
         self._inputs = inputs
         self._recorder = EventRecorder(client, "kubelet", config.node_name)
         self._observer = Observer(runtime, clock, self._on_observed)
-        self._registration = Registration(config, client, runtime, self._machine, clock)
+        self._registration = Registration(
+            config, client, runtime, self._machine, clock, recovered=self._hurry_all
+        )
         events = PodEvents(self._recorder)
         if prober is None:
             prober = (
@@ -124,6 +127,11 @@ class Kubelet:
             events=events,
             facts=self._facts,
             dns=self._dns,
+            runtime_handler=self._runtime_handler,
+            network_problem=lambda: self._registration.health.network_problem,
+            woken=self._wake,
+            neighbours=self._neighbours,
+            allocatable=lambda: self.allocatable,
             cgroups=None if simulated or not config.manage_cgroups else Cgroups(config.cgroup_root),
             on_disk=not simulated,
         )
@@ -160,6 +168,21 @@ class Kubelet:
 
     def _dns(self, pod: Pod) -> PodDns:
         return pod_dns(pod, self._host_dns, self._config.cluster_dns, self._config.cluster_domain)
+
+    async def _runtime_handler(self, pod: Pod) -> str:
+        name = pod.spec.runtime_class_name
+        if not name:
+            return ""
+        try:
+            return (await self._client.read(RuntimeClass, name)).handler
+        except NotFound as e:
+            raise ValueError(f'RuntimeClass "{name}" not found') from e
+        except ApiError as e:
+            raise ValueError(f'RuntimeClass "{name}": {e}') from e
+
+    def _neighbours(self, uid: str) -> list[Pod]:
+        """The pods, other than this one, that take up the node's resources."""
+        return [w.allocated() for u, w in self._workers.items() if u != uid and w.active]
 
     async def _pull_secrets(self, pod: Pod) -> Sequence[SecretData]:
         found = []
@@ -279,7 +302,7 @@ class Kubelet:
         known = bool(pod.status.start_time or self._observer.pod(pod.metadata.uid).containers)
         if known or pod.status.phase in TERMINAL or pod.metadata.deletion_timestamp:
             return None
-        others = [w.view() for w in self._workers.values() if w.active]
+        others = self._neighbours(pod.metadata.uid)
         node = self._nodes.get(self._config.node_name) or self._registration.node
         return admit(pod, others, node, self.allocatable, self._config.allowed_unsafe_sysctls)
 
@@ -291,6 +314,9 @@ class Kubelet:
             await self._clock.sleep(WORKER_RESTART_S)
         finally:
             self._workers.pop(worker.uid, None)
+            for other in self._workers.values():
+                if other.waits_for_room:
+                    other.wake()
         latest = self._pods.get(pod.metadata.name, pod.metadata.namespace)
         if latest is not None and latest.metadata.uid == worker.uid:
             self._add(latest)
@@ -305,6 +331,11 @@ class Kubelet:
     def _on_observed(self, uid: str, observed: Observed) -> None:
         del observed
         self._wake(uid)
+
+    def _hurry_all(self) -> None:
+        """The runtime or its network came back: what waited for it may go on."""
+        for worker in self._workers.values():
+            worker.wake(hurry=True)
 
     def _on_inputs(self, uid: str) -> None:
         """Something that the pod refers to changed: what waited for it may go on."""

@@ -442,6 +442,10 @@ class SimulatedRuntime:
         stamp = rfc3339(self._clock.now()).removesuffix("Z") + ".000000000Z"
         self._container(container_id).log += f"{stamp} {stream} F {line}\n".encode()
 
+    def container_resources(self, container_id: str) -> LinuxResources:
+        """The container's limits as they are now."""
+        return self._container(container_id).config.resources
+
     def find(self, namespace: str, pod: str, container: str) -> str:
         """The id of the newest container of that name. Raises LookupError."""
         found = [

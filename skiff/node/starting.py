@@ -8,7 +8,7 @@ Source: https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#contai
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from skiff.api.views.container import EphemeralContainer
@@ -52,6 +52,7 @@ class Starter:
     hooking: set[str] = field(default_factory=set)
     retry_at: float = 0.0
     failures: int = 0
+    handler: str = ""
 
     async def bring_up(self, pod: Pod, plan: Plan, replan: Callable[[], Plan]) -> None:
         """Do what the plan says; `replan` gives the plan anew once there is a sandbox."""
@@ -87,6 +88,11 @@ class Starter:
 
     async def _make_sandbox(self, pod: Pod, plan: Plan) -> bool:
         tools = self.tools
+        problem = "" if pod.spec.host_network else tools.network_problem()
+        if problem:
+            tools.events.pod(pod, WARNING, "NetworkNotReady", f"network is not ready: {problem}")
+            self._failed()
+            return False
         if plan.sandbox_changed:
             tools.events.pod(
                 pod,
@@ -98,6 +104,7 @@ class Starter:
             tools.events.pod(pod, WARNING, reason, text)
         try:
             await self._clear_old_sandboxes(pod, plan.sandbox_changed)
+            self.handler = await tools.runtime_handler(pod)
             config = self._sandbox_config(pod, plan.sandbox_attempt)
             if tools.on_disk:
                 _make_log_directories(config.log_directory, [])
@@ -125,7 +132,8 @@ class Starter:
         config = self.tools.config
         cgroups = self.tools.cgroups
         parent = cgroup_parent(config.cgroup_root, pod) if cgroups and cgroups.usable else ""
-        return sandbox_config(pod, config, attempt, self.tools.dns(pod).config, parent)
+        made = sandbox_config(pod, config, attempt, self.tools.dns(pod).config, parent)
+        return replace(made, runtime_handler=self.handler)
 
     # ---- containers
 

@@ -1,6 +1,6 @@
 """What every pod's worker works with: the node's drivers and facts, and events about pods."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from skiff.aio.clock import Clock
@@ -57,8 +57,12 @@ class NodeFacts:
 
 @dataclass(frozen=True, slots=True)
 class PodTools:
-    """See the module's text. `facts` and `dns` are asked each time: they may change. `on_disk` is false
-    for simulated nodes, which make no directories for logs."""
+    """See the module's text.
+
+    `facts`, `dns`, `network_problem` and `allocatable` are asked each time: they may change.
+    `runtime_handler` raises ValueError where the pod's RuntimeClass is not there. `woken(uid)` makes a
+    pod's worker look again; `neighbours(uid)` are the node's other pods. `on_disk` is false for
+    simulated nodes, which make no directories for logs."""
 
     config: KubeletConfig
     client: Client
@@ -71,6 +75,11 @@ class PodTools:
     events: PodEvents
     facts: Callable[[], NodeFacts]
     dns: Callable[[Pod], PodDns]
+    runtime_handler: Callable[[Pod], Awaitable[str]]
+    network_problem: Callable[[], str]
+    woken: Callable[[str], None]
+    neighbours: Callable[[str], list[Pod]]
+    allocatable: Callable[[], Mapping[str, str]]
     cgroups: Cgroups | None
     on_disk: bool
 

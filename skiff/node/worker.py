@@ -76,7 +76,9 @@ class PodWorker:
         self._wake = asyncio.Event()
         self._backoffs = Backoffs()
         self._starter = Starter(tools, self._backoffs)
-        self._resizer = Resizer(tools)
+        self._resizer = Resizer(
+            tools, lambda: tools.neighbours(pod.metadata.uid), tools.allocatable
+        )
         self._reporter = Reporter(tools.client, tools.clock)
         self._group: asyncio.TaskGroup | None = None
         self._starting: asyncio.Task[None] | None = None
@@ -125,6 +127,15 @@ class PodWorker:
             nominated_node_name=self._pod.status.nominated_node_name,
         )
         return msgspec.structs.replace(self._pod, status=status)
+
+    @property
+    def waits_for_room(self) -> bool:
+        """Whether a resize of the pod pends."""
+        return self._resizer.pending
+
+    def allocated(self) -> Pod:
+        """The pod with the resources that the node has admitted."""
+        return self._resizer.allocated(self.view())
 
     async def run(self) -> None:
         """Work until the pod is gone for good."""
@@ -202,9 +213,9 @@ class PodWorker:
         if wanted.finish:
             self._begin_ending(grace_period_s(pod), now)
             return None
-        for stop in (*wanted.stops, *self._resizer.stops(pod, observed)):
+        for stop in (*wanted.stops, *self._resizer.step(pod, observed, self._spawn)):
             self._stop(stop)
-        self._resizer.apply(pod, observed, self._spawn)
+        pod = self._resizer.allocated(pod)
         wakes = [wanted.wake_at, self._deadline(pod)]
         if (wanted.create_sandbox or wanted.starts) and self._starting is None:
             retry_at = max(self._starter.retry_at, self._retry_at)
@@ -435,13 +446,15 @@ class PodWorker:
             verdict=self._verdict,
             ending=self._began_at is not None,
             ended=self._wound_up,
+            actual=self._resizer.actual(),
+            resize=self._resizer.conditions(),
         )
 
     def _report(self, pod: Pod, observed: Observed, health: Health, now: float) -> None:
         del now
         if self._gone:
             return
-        self._write(pod_status(pod, observed, health, self._around()))
+        self._write(pod_status(self._resizer.allocated(pod), observed, health, self._around()))
 
     def _write(self, status: dict[str, Any]) -> None:
         self._own = msgspec.convert(status, PodStatus)

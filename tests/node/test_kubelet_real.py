@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from skiff.aio.clock import RealClock
+from skiff.api.resources import PODS
 from skiff.node.cgroups import MOUNT
 from skiff.node.runtime import RuntimeRemoteError
 from tests.node.world import World, condition, container, pod, state, status_of, world
@@ -421,3 +422,54 @@ def test_host_network_pods_have_the_nodes_address(run):
         assert found["status"]["podIP"] == found["status"]["hostIP"] == "10.213.0.1"
 
     run(test)
+
+
+@pytest.mark.conformance(
+    "[sig-node] Pod InPlace Resize Container guaranteed pods with multiple containers 3 containers - "
+    "increase cpu & mem on c1, c2, decrease cpu & mem on c3 - net increase [MinimumKubeletVersion:1.34] "
+    "[Conformance]"
+)
+def test_cgroups_follow_a_resize(run):
+    def amounts(cpu: str, memory: str):
+        return {
+            "requests": {"cpu": cpu, "memory": memory},
+            "limits": {"cpu": cpu, "memory": memory},
+        }
+
+    async def test(w: World) -> None:
+        made = [sh(FOREVER, n, resources=amounts("200m", "64Mi")) for n in ("c1", "c2", "c3")]
+        await w.create(pod("web", *made))
+        await w.running("web")
+        wanted = {
+            "c1": amounts("400m", "96Mi"),
+            "c2": amounts("300m", "80Mi"),
+            "c3": amounts("100m", "32Mi"),
+        }
+        patch = {"spec": {"containers": [{"name": n, "resources": r} for n, r in wanted.items()]}}
+        await w.client.patch(PODS, "web", "default", patch, kind="strategic", subresource="resize")
+        found = await w.pod_until(
+            "web", lambda p: all(status_of(p, n)["resources"] == r for n, r in wanted.items())
+        )
+        assert [status_of(found, n)["restartCount"] for n in wanted] == [0, 0, 0]
+        group = MOUNT / "cpu/kubepods" / f"pod{found['metadata']['uid']}"
+        if group.exists():
+            quotas = {
+                n: int(
+                    (
+                        group
+                        / status_of(found, n)["containerID"].split("//")[1]
+                        / "cpu.cfs_quota_us"
+                    ).read_text()
+                )
+                for n in wanted
+            }
+            assert quotas == {"c1": 40_000, "c2": 30_000, "c3": 10_000}
+            await w.until(lambda: _reads(group / "cpu.cfs_quota_us", 80_000))
+            memory = MOUNT / "memory/kubepods" / group.name / "memory.limit_in_bytes"
+            assert int(memory.read_text()) == 208 << 20
+
+    run(test)
+
+
+async def _reads(path: Path, number: int) -> bool:
+    return int(path.read_text()) == number

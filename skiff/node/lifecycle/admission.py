@@ -8,6 +8,7 @@ Source: https://kubernetes.io/docs/concepts/scheduling-eviction/ (node admission
 
 import fnmatch
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import reduce
 
 from skiff.api.quantity import Quantity, parse
@@ -57,10 +58,22 @@ def admit(
     )
 
 
-def _check_resources(pod: Pod, others: list[Pod], allocatable: Mapping[str, str]) -> Verdict | None:
+@dataclass(frozen=True, slots=True)
+class Shortage:
+    """A resource of which the node has too little; amounts in thousandths of a core, bytes or pieces."""
+
+    resource: str
+    requested: int
+    used: int
+    capacity: int
+
+
+def shortage(pod: Pod, others: Iterable[Pod], allocatable: Mapping[str, str]) -> Shortage | None:
+    """What the node has too little of for this pod beside the others."""
+    others = list(others)
     pods = parse(allocatable.get("pods", "110")).whole()
     if len(others) + 1 > pods:
-        return _out_of("pods", 1, len(others), pods)
+        return Shortage("pods", 1, len(others), pods)
     wanted = pod_requests(pod)
     used: dict[str, Quantity] = reduce(_sum, (pod_requests(o) for o in others), {})
     for name, amount in sorted(wanted.items(), key=lambda item: (item[0] != "cpu", item[0])):
@@ -70,8 +83,21 @@ def _check_resources(pod: Pod, others: list[Pod], allocatable: Mapping[str, str]
         taken = used.get(name, parse(0))
         if taken + amount > have:
             unit = _milli if name == "cpu" else _whole
-            return _out_of(name, unit(amount), unit(taken), unit(have))
+            return Shortage(name, unit(amount), unit(taken), unit(have))
     return None
+
+
+def _check_resources(
+    pod: Pod, others: Iterable[Pod], allocatable: Mapping[str, str]
+) -> Verdict | None:
+    short = shortage(pod, others, allocatable)
+    if short is None:
+        return None
+    return Verdict(
+        f"OutOf{short.resource}",
+        f"Node didn't have enough resource: {short.resource}, requested: {short.requested}, "
+        f"used: {short.used}, capacity: {short.capacity}",
+    )
 
 
 def _sum(a: dict[str, Quantity], b: Mapping[str, Quantity]) -> dict[str, Quantity]:
@@ -84,14 +110,6 @@ def _milli(amount: Quantity) -> int:
 
 def _whole(amount: Quantity) -> int:
     return amount.whole()
-
-
-def _out_of(name: str, requested: int, used: int, capacity: int) -> Verdict:
-    return Verdict(
-        f"OutOf{name}",
-        f"Node didn't have enough resource: {name}, requested: {requested}, used: {used}, "
-        f"capacity: {capacity}",
-    )
 
 
 def _check_sysctls(pod: Pod, allowed: Iterable[str]) -> Verdict | None:

@@ -14,17 +14,28 @@ READY_TO_START = "PodReadyToStartContainers"
 INITIALIZED = "Initialized"
 CONTAINERS_READY = "ContainersReady"
 READY = "Ready"
-OWNED = (READY_TO_START, INITIALIZED, READY, CONTAINERS_READY, POD_SCHEDULED)
+RESIZE_PENDING = "PodResizePending"
+RESIZE_IN_PROGRESS = "PodResizeInProgress"
+OWNED = (
+    READY_TO_START, INITIALIZED, READY, CONTAINERS_READY, POD_SCHEDULED, RESIZE_PENDING, RESIZE_IN_PROGRESS,
+)  # fmt: skip
 
 Condition = dict[str, Any]
 Statuses = Mapping[str, Mapping[str, Any]]
 
 
 def pod_conditions(
-    pod: Pod, phase: str, statuses: Statuses, *, sandbox_ready: bool, now: str
+    pod: Pod,
+    phase: str,
+    statuses: Statuses,
+    *,
+    sandbox_ready: bool,
+    now: str,
+    more: Sequence[Condition] = (),
 ) -> list[Condition]:
     """All conditions of the pod: ours as they are now, others' as they were. `statuses` are the
-    container statuses by name; `now` is written where a condition changed."""
+    container statuses by name; `now` is written where a condition changed; `more` are conditions of
+    ours that are there only at times."""
     ready = _containers_ready(pod, phase, statuses)
     fresh = [
         _condition(READY_TO_START, sandbox_ready),
@@ -32,6 +43,7 @@ def pod_conditions(
         _ready(pod, ready),
         ready,
         _condition(POD_SCHEDULED, True),
+        *(dict(c) for c in more),
     ]
     before = {c.type: c for c in pod.status.conditions}
     result: list[Condition] = []

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from skiff.aio.clock import rfc3339
-from skiff.api.views.container import Container
+from skiff.api.views.container import Container, ResourceRequirements
 from skiff.api.views.pod import ContainerStatus as WrittenStatus
 from skiff.api.views.pod import Pod
 from skiff.node.lifecycle.conditions import pod_conditions
@@ -57,7 +57,8 @@ class Verdict:
 @dataclass(frozen=True, slots=True)
 class Circumstances:
     """What the status depends on beside the pod and the runtime. `waiting` says why containers do not
-    run, by name; `ending` is set once nothing of the pod is started again; `ended` once nothing runs."""
+    run, by name; `actual` what running containers have, where that is not the spec's; `resize` are
+    conditions about resizes; `ending` is set once nothing of the pod is started again; `ended` once nothing runs."""
 
     node_ips: tuple[str, ...]
     runtime_name: str
@@ -67,6 +68,8 @@ class Circumstances:
     verdict: Verdict | None = None
     ending: bool = False
     ended: bool = False
+    actual: Mapping[str, ResourceRequirements] = field(default_factory=dict)
+    resize: Sequence[Mapping[str, Any]] = ()
 
 
 def pod_status(pod: Pod, observed: Observed, health: Health, around: Circumstances) -> Status:
@@ -91,6 +94,7 @@ def pod_status(pod: Pod, observed: Observed, health: Health, around: Circumstanc
             statuses,
             sandbox_ready=bool(sandbox and sandbox.ready and ips) and not around.ended,
             now=rfc3339(around.now),
+            more=[dict(c) for c in around.resize],
         ),
         "hostIP": around.node_ips[0],
         "hostIPs": [{"ip": ip} for ip in around.node_ips],
@@ -282,7 +286,7 @@ def _container_status(
     else:
         status["started"] = health.started(latest)
         status["ready"] = health.ready(latest) and not around.ended
-    _add_resources(container, status)
+    _add_resources(container, status, around)
     return status
 
 
@@ -403,19 +407,20 @@ def _waiting(waiting: Waiting) -> Status:
     return found
 
 
-def _add_resources(container: AnyContainer, status: Status) -> None:
-    """What is in force for a running container: the spec's, which the worker applies in place."""
-    resources = container.resources
-    if resources is None or "running" not in status["state"]:
+def _add_resources(container: AnyContainer, status: Status, around: Circumstances) -> None:
+    """What the node has allocated to a running container, and what is in force."""
+    if "running" not in status["state"]:
         return
-    if resources.requests:
-        status["allocatedResources"] = dict(resources.requests)
-    found: Status = {}
-    if resources.limits:
-        found["limits"] = dict(resources.limits)
-    if resources.requests:
-        found["requests"] = dict(resources.requests)
-    status["resources"] = found
+    allocated = container.resources
+    if allocated is not None and allocated.requests:
+        status["allocatedResources"] = dict(allocated.requests)
+    actual = around.actual.get(container.name, allocated)
+    if actual is not None:
+        status["resources"] = {
+            part: dict(amounts)
+            for part, amounts in (("limits", actual.limits), ("requests", actual.requests))
+            if amounts
+        }
 
 
 def _add_mounts(container: AnyContainer, status: Status) -> None:
