@@ -23,6 +23,7 @@ from skiff.server.authz.aggregation import Aggregation
 from skiff.server.authz.chain import DEFAULT_MODES, AuthorizationChain
 from skiff.server.authz.reviews import AccessReviews
 from skiff.server.bootstrap import Bootstrap, Facts
+from skiff.server.bootstrap.flow_status import FlowSchemaStatus
 from skiff.server.discovery import Catalog, Discovery
 from skiff.server.engine import Engine
 from skiff.server.health import Health
@@ -120,6 +121,7 @@ class Assembly:
         return [
             ("clusterrole-aggregation", Aggregation(handler, self._engine)),
             ("quota-status", QuotaStatus(handler, self._engine, self.ledger, self._engine.clock)),
+            ("flow-schema-status", FlowSchemaStatus(handler, self._engine, self._engine.clock)),
             ("kubernetes-service", Bootstrap(handler, self._engine, self.settings.facts)),
         ]
 

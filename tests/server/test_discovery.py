@@ -59,6 +59,9 @@ def test_aggregated_equals_the_reference(discovery: Discovery):
 @pytest.mark.conformance(
     "[sig-api-machinery] AggregatedDiscovery should support aggregated discovery interface [Conformance]"
 )
+@pytest.mark.conformance(
+    "[sig-api-machinery] AggregatedDiscovery should support raw aggregated discovery endpoint Accept headers [Conformance]"
+)
 @pytest.mark.parametrize("version", ["v2", "v2beta1"])
 def test_aggregated_form_names_itself_and_has_a_tag(discovery: Discovery, version: str):
     accept = f"{AGGREGATED.format(version)},application/json"
@@ -99,6 +102,9 @@ def test_legacy_documents(discovery: Discovery):
     assert {r["name"] for r in core["resources"]} >= {"pods", "pods/log", "namespaces/finalize"}
 
 
+@pytest.mark.conformance(
+    "[sig-api-machinery] Discovery should locate the groupVersion and a resource within each APIGroup [Conformance]"
+)
 @pytest.mark.conformance(
     "[sig-api-machinery] Discovery should validate PreferredVersion for each APIGroup [Conformance]"
 )
