@@ -120,6 +120,16 @@ def to_json(content_type: str, body: bytes) -> bytes:
     return body if media_type(content_type) in (JSON, "") else b""
 
 
+def repeated_in_yaml(content_type: str, body: bytes) -> str:
+    """What is to be said of keys that a YAML body repeats, "" if there are none or it is no YAML."""
+    if media_type(content_type) not in _YAML_TYPES:
+        return ""
+    from skiff.server.yamlish import repeated_keys
+
+    found = [f'  line {n}: key "{key}" already set in map' for n, key in repeated_keys(body)]
+    return "\n".join(("yaml: unmarshal errors:", *found)) if found else ""
+
+
 def _load_protobuf(body: bytes, kind: str, api_version: str) -> dict[str, Any]:
     from skiff.api.protobuf import Malformed, decode, known  # its tables are read when first needed
 

@@ -3,7 +3,7 @@
 from typing import Any, cast
 
 from skiff.aio.http.message import Response
-from skiff.api.errors import BadRequest
+from skiff.api.errors import BadRequest, NotAcceptable
 from skiff.api.schema import Validation, decode_with
 from skiff.server import negotiate
 from skiff.server.seams import Call, User
@@ -36,7 +36,12 @@ def read_body(call: Call, api_version: str, kind: str) -> dict[str, Any]:
 
 def answer(call: Call, obj: dict[str, Any], status: int = _CREATED) -> Response:
     """The answer to a create: the object, in the media type that the client prefers."""
-    media = negotiate.accept(call.request.headers.get("accept", "")).media
+    shape = negotiate.accept(call.request.headers.get("accept", ""))
+    if shape.form != "object":
+        raise NotAcceptable(
+            "only the following media types are accepted: application/json, application/yaml"
+        )
+    media = shape.media
     obj.setdefault("metadata", {})
     return Response(status, negotiate.encode(obj, media), content_type=media)
 

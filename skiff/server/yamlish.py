@@ -58,6 +58,24 @@ Loader.add_constructor("tag:yaml.org,2002:float", _float)
 Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 
 
+def repeated_keys(text: bytes) -> list[tuple[int, str]]:
+    """(line, key) of every key that a map of the text gives again; the text parses."""
+    found: list[tuple[int, str]] = []
+    waiting = [yaml.compose(text, Loader)]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, yaml.MappingNode):
+            seen: set[str] = set()
+            for key, value in node.value:
+                if key.value in seen:
+                    found.append((key.start_mark.line + 1, key.value))
+                seen.add(key.value)
+                waiting.append(value)
+        elif isinstance(node, yaml.SequenceNode):
+            waiting.extend(node.value)
+    return sorted(found)
+
+
 class Dumper(_BaseDumper):  # type: ignore[misc]  # as above
     """Block style; a text of several lines is written literally; nothing is aliased."""
 

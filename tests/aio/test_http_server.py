@@ -275,8 +275,7 @@ def test_an_upgrade_that_is_not_taken_leaves_http(waits: bool) -> None:
 
     async def test(server: Server, reader: Reader, writer: Sender) -> None:
         writer.write(
-            b"GET /a HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
-            b"GET /b HTTP/1.1\r\n\r\n"
+            b"GET /a HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\nGET /b HTTP/1.1\r\n\r\n"
         )
         assert (await read(reader))[2] == b"/a"
         assert (await read(reader))[2] == b"/b"

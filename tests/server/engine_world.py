@@ -152,9 +152,13 @@ class World:
     async def get(self, path: str, **query: str) -> Answer:
         return await self.call("GET", path, **query)
 
-    async def ok(self, method: str, path: str, body: Any = None, kind: str = "", **query: str) -> Any:
+    async def ok(
+        self, method: str, path: str, body: Any = None, kind: str = "", **query: str
+    ) -> Any:
         """The object answered; the call must succeed."""
-        answer = await self.call(method, path, body, {"content-type": kind} if kind else None, **query)
+        answer = await self.call(
+            method, path, body, {"content-type": kind} if kind else None, **query
+        )
         assert answer.status in (200, 201, 202), answer.body
         return answer.json
 

@@ -126,7 +126,10 @@ def test_a_revision_to_come_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> No
     ("query", "message"),
     [
         ({"resourceVersionMatch": "Exact"}, "forbidden unless resourceVersion is provided"),
-        ({"resourceVersionMatch": "Exact", "resourceVersion": "0"}, 'forbidden for resourceVersion "0"'),
+        (
+            {"resourceVersionMatch": "Exact", "resourceVersion": "0"},
+            'forbidden for resourceVersion "0"',
+        ),
         ({"resourceVersionMatch": "X", "resourceVersion": "1"}, "Unsupported value"),
         ({"sendInitialEvents": "true"}, "sendInitialEvents is forbidden for list"),
         ({"continue": "?"}, "continue key is not valid"),
@@ -212,7 +215,9 @@ def test_tables() -> None:
         assert [r["cells"][0] for r in table["rows"]] == ["p0", "p1"]
         assert table["rows"][0]["object"]["kind"] == "PartialObjectMetadata"
         assert table["metadata"]["continue"]
-        one = (await w.call("GET", f"{PODS}/p1", None, {"accept": TABLE}, includeObject="None")).json
+        one = (
+            await w.call("GET", f"{PODS}/p1", None, {"accept": TABLE}, includeObject="None")
+        ).json
         assert one["rows"][0]["object"] is None
         whole = await w.call("GET", PODS, None, {"accept": TABLE}, includeObject="Object")
         assert whole.json["rows"][0]["object"]["kind"] == "Pod"
@@ -259,7 +264,10 @@ def test_two_versions_of_the_same_objects() -> None:
     play(test)
 
 
-@given(revision=st.integers(-1, 2**62).filter(bool), start=st.from_regex(r"[a-z]{1,9}/[a-z.]{1,9}", fullmatch=True))
+@given(
+    revision=st.integers(-1, 2**62).filter(bool),
+    start=st.from_regex(r"[a-z]{1,9}/[a-z.]{1,9}", fullmatch=True),
+)
 @settings(max_examples=50)
 def test_tokens_round_trip(revision: int, start: str) -> None:
     if ".." in start.split("/"):

@@ -162,7 +162,9 @@ def test_initial_events_end_with_a_bookmark() -> None:
         answer = await w.get(ALL, watch="1", sendInitialEvents="true")
         assert answer.status == 422
         assert "sendInitialEvents requires setting resourceVersionMatch" in answer.message
-        answer = await w.get(ALL, watch="1", resourceVersionMatch="NotOlderThan", resourceVersion="1")
+        answer = await w.get(
+            ALL, watch="1", resourceVersionMatch="NotOlderThan", resourceVersion="1"
+        )
         assert "forbidden for watch unless sendInitialEvents is provided" in answer.message
 
     play(test)
@@ -211,7 +213,9 @@ def test_a_watcher_that_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch
 def test_tables_and_metadata() -> None:
     async def test(w: World) -> None:
         table = await w.watch(PODS, "application/json;as=Table;v=v1;g=meta.k8s.io")
-        partial = await w.watch(PODS, "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io")
+        partial = await w.watch(
+            PODS, "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
+        )
         await w.create(PODS, pod("a"))
         event = await table.event()
         assert event["object"]["kind"] == "Table"

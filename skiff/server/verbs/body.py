@@ -20,7 +20,23 @@ def read_object(call: Call, served: Served, options: WriteOptions) -> Object:
     kind = served.resource.kind
     obj = negotiate.decode_body(content_type, request.body, kind, served.resource.api_version)
     raw = negotiate.to_json(content_type, request.body)
+    if not raw and options.validation != "Ignore":
+        _check_repeated(call, served, content_type, options)
     return accept_object(call, served, obj, options.validation, raw)
+
+
+def _check_repeated(call: Call, served: Served, content_type: str, options: WriteOptions) -> None:
+    """Keys that a YAML body gives twice: an error if asked for, else a warning."""
+    repeated = negotiate.repeated_in_yaml(content_type, call.request.body)
+    if not repeated:
+        return
+    if options.validation == "Strict":
+        kind = served.resource.kind
+        raise BadRequest(
+            f'{kind} in version "{served.resource.version}" cannot be handled as a {kind}: '
+            f"strict decoding error: {repeated}"
+        )
+    call.warnings.append(repeated)
 
 
 def accept_object(call: Call, served: Served, obj: Object, validation: str, raw: bytes) -> Object:

@@ -11,8 +11,9 @@ from typing import Any
 import orjson
 
 from skiff.aio.http.message import Response
-from skiff.api.errors import BadRequest, Cause, UnsupportedMediaType
+from skiff.api.errors import BadRequest, Cause, Invalid, UnsupportedMediaType
 from skiff.api.patch import json_patch, merge_patch, strategic_patch
+from skiff.api.schema.duplicates import duplicate_fields
 from skiff.server import negotiate
 from skiff.server.engine import Engine
 from skiff.server.options import WriteOptions, invalid_options, write_options
@@ -121,7 +122,14 @@ async def _patch(engine: Engine, target: Target, entry: Entry, media: str) -> by
         old = served.from_storage(old)
     body = read_patch(call, media)
     new = compute(served, old, media, body)
-    accept_object(call, served, new, target.options.validation, b"")
+    try:
+        repeated = _repeated(target, media, body)
+        accept_object(call, served, new, target.options.validation, b"")
+    except BadRequest as e:
+        shown = body if media == STRATEGIC else new
+        raise _bad_result(shown, e.message.partition(": ")[2] or e.message) from None
+    if repeated:
+        call.warnings.extend(repeated)
     metadata = new["metadata"]
     check_names(target, metadata)
     check_uid(served, target.name, metadata, old)
@@ -133,12 +141,37 @@ async def _patch(engine: Engine, target: Target, entry: Entry, media: str) -> by
     return await store_update(engine, target, entry, old, new)
 
 
+def _repeated(target: Target, media: str, body: Any) -> list[str]:
+    """Warnings of fields that the patch gives twice. Raises BadRequest where that is an error."""
+    validation = target.options.validation
+    if validation == "Ignore" or media not in (MERGE, STRATEGIC) or not isinstance(body, dict):
+        return []
+    try:
+        found = duplicate_fields(target.call.request.body, body, target.served.schema)
+    except KeyError:
+        return []
+    texts = [f'duplicate field "{path}"' for path in found]
+    if texts and validation == "Strict":
+        raise BadRequest(f"patch: strict decoding error: {', '.join(texts)}")
+    return texts
+
+
+def _bad_result(shown: Any, why: str) -> Invalid:
+    """The 422 for a patch whose result is no object of the kind."""
+    text = orjson.dumps(shown).decode()
+    detail = f"Invalid value: {orjson.dumps(text).decode()}: {why}"
+    return Invalid(
+        f' "" is invalid: patch: {detail}', causes=[Cause("FieldValueInvalid", detail, "patch")]
+    )
+
+
 async def _apply(engine: Engine, target: Target, entry: Entry | None) -> tuple[bytes, int]:
     """Server-side apply: creates where there is nothing yet."""
     served, call = target.served, target.call
     config = read_patch(call, APPLY)
     if not isinstance(config, dict):
         raise BadRequest("error decoding YAML: the body is no object")
+    _check_repeated(target)
     _check_config(target, config)
     if entry is None and target.subresource:
         raise served.not_found(target.name)
@@ -167,6 +200,18 @@ async def _apply(engine: Engine, target: Target, entry: Entry | None) -> tuple[b
     assert live is not None
     check_names(target, new["metadata"])
     return await store_update(engine, target, entry, live, new), 200
+
+
+def _check_repeated(target: Target) -> None:
+    """Keys that the configuration gives twice: an error if asked for, else a warning."""
+    validation = target.options.validation
+    if validation == "Ignore":
+        return
+    repeated = negotiate.repeated_in_yaml(negotiate.YAML, target.call.request.body)
+    if repeated and validation == "Strict":
+        raise BadRequest(f"error strict decoding YAML: error converting YAML to JSON: {repeated}")
+    if repeated:
+        target.call.warnings.append(f"error converting YAML to JSON: {repeated}")
 
 
 def _check_namespace(target: Target, metadata: Object) -> None:
