@@ -109,13 +109,14 @@ class Cgroups:
         return True
 
     def _limit(self, path: Path, limits: LinuxResources) -> None:
-        for file, value in self._settings(path, limits):
+        for file, value in self.settings(path, limits):
             try:
                 file.write_text(value)
             except OSError as e:
                 log.debug("cgroup %s: %s", file, e)
 
-    def _settings(self, path: Path, limits: LinuxResources) -> list[tuple[Path, str]]:
+    def settings(self, path: Path, limits: LinuxResources) -> list[tuple[Path, str]]:
+        """The files of a cgroup to write, in order, and what to write."""
         quota = limits.cpu_quota_us
         memory = str(limits.memory_limit_bytes) if limits.memory_limit_bytes else ""
         if self.unified:
