@@ -21,8 +21,8 @@ from skiff.server.cache import POSTED_FIELDS, Index, Item
 from skiff.server.options import ListOptions, revision_of
 from skiff.store.protocol import Compacted, FutureRevision, Store
 
-BLOCK_BYTES = 262_144
-SNAPSHOT_BYTES = 2 * 1024 * 1024
+BLOCK_BYTES = 131_072
+SNAPSHOT_BYTES = 32 * 1024 * 1024
 """A joined list larger than this is not kept."""
 SNAPSHOTS_MAX = 32
 """Joined lists kept of one resource; when full, all are dropped."""
@@ -70,6 +70,11 @@ class Joined(NamedTuple):
     revision: int
     next_key: str
     remaining: int | None
+
+    @property
+    def size(self) -> int:
+        """Bytes of all blocks."""
+        return sum(map(len, self.blocks))
 
 
 def too_large(wanted: int, current: int) -> Timeout:
@@ -203,7 +208,8 @@ class Lister:
         snapshots = index.snapshots
         if len(snapshots) >= SNAPSHOTS_MAX:
             snapshots.clear()
-        if asked and sum(map(len, joined.blocks)) <= SNAPSHOT_BYTES:
+        kept = sum(s.size for s in snapshots.values() if isinstance(s, Joined))
+        if asked and kept + joined.size <= SNAPSHOT_BYTES:
             snapshots[key] = joined
         else:
             snapshots["asked", key] = True

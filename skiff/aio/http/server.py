@@ -37,6 +37,8 @@ SWEEP_S = 20.0
 PIPELINE_LIMIT = 32
 """Requests that may wait behind one being answered; then reading pauses."""
 JOIN_BYTES = 65_536
+PARTS_MIN = 6
+"""A body of more byte strings than this is written one by one as the peer takes them."""
 """A body up to this size is copied behind its head, so that both leave in one TLS record run."""
 RAW_BUFFER_BYTES = 262_144
 """An upgraded connection stops reading while its user has more than this yet to take."""
@@ -425,7 +427,12 @@ class Connection(asyncio.Protocol):
         except Exception:
             log.exception("handler failed: %s %s", item.request.method, item.request.path)
             result = Response(500, b"Internal Server Error\n", _PLAIN)
-        if type(result) is Response and result.stream is None and result.upgrade is None:
+        if (
+            type(result) is Response
+            and result.stream is None
+            and result.upgrade is None
+            and not _in_parts(result)
+        ):
             self._answer(item, result)
             return
         self._busy = True
@@ -443,6 +450,8 @@ class Connection(asyncio.Protocol):
             elif response.upgrade is not None:
                 await self._upgrade(response)
                 return
+            elif _in_parts(response):
+                await self._answer_in_parts(item, response)
             else:
                 self._answer(item, response)
         except ConnectionError:
@@ -480,6 +489,33 @@ class Connection(asyncio.Protocol):
         else:
             transport.writelines((head, *body))
         if not keep:
+            self._end()
+        elif item.upgrade:
+            self._parse_on()
+
+    async def _answer_in_parts(self, item: _Item, response: Response) -> None:
+        """Write a large response block by block, each when the peer has taken the one before: TLS
+        encrypts what is written at once into one growing buffer, which copied a list of 29 MB
+        several times over."""
+        if self._closed:
+            return
+        if item.request.method == "HEAD":
+            self._answer(item, response)
+            return
+        keep = item.keep_alive and not self._server.closing
+        blocks = response.body
+        assert isinstance(blocks, list)
+        size = sum(map(len, blocks))
+        framing = b"Content-Length: %d\r\n" % size
+        self._transport.write(self._head(response, keep, item.version, framing))
+        self._streaming = True
+        try:
+            for block in blocks:
+                self._transport.write(block)
+                await self.drained()
+        finally:
+            self._streaming = False
+        if not keep or self._server.closing:
             self._end()
         elif item.upgrade:
             self._parse_on()
@@ -652,6 +688,11 @@ class Connection(asyncio.Protocol):
             return
         if idle > self._limits.idle_s or (self._in_message and idle > self._limits.header_s):
             self._transport.close()
+
+
+def _in_parts(response: Response) -> bool:
+    """Whether a response is written block by block."""
+    return len(response.body) > PARTS_MIN and isinstance(response.body, list)
 
 
 class _Plain:
