@@ -16,6 +16,7 @@ from skiff.node.lifecycle.model import (
     Observed,
     SeenContainer,
     SeenSandbox,
+    definition_hash,
     find_container,
 )
 from skiff.node.lifecycle.plan import plan, restarts
