@@ -51,7 +51,11 @@ def changes(
     patch: dict[str, Any] = {}
     for key in (*old, *(k for k in new if k not in old)):
         before, after = old.get(key) or None, new.get(key) or None
-        if before != after:
+        if before == after:
+            continue
+        if isinstance(before, dict) and isinstance(after, dict):
+            patch[key] = changes(before, after)
+        else:
             patch[key] = new.get(key) if key in required else after
     return patch
 
@@ -62,12 +66,21 @@ async def write(
     old: View,
     new: Mapping[str, Any],
     required: Collection[str] = (),
+    *,
+    precise: bool = False,
 ) -> bool:
-    """Patch the status of `obj` from `old` to `new` (field names as on the wire) if they differ."""
+    """Patch the status of `obj` from `old` to `new` (field names as on the wire) if they differ.
+
+    `precise` raises Conflict where the object has changed since it was seen: for statuses that
+    count what happened.
+    """
     patch = changes(as_json(old), new, required)
     if not patch:
         return False
     meta = obj.metadata
-    body = {"metadata": {"uid": meta.uid}, "status": patch}
+    precondition = {"uid": meta.uid}
+    if precise:
+        precondition["resourceVersion"] = meta.resource_version
+    body = {"metadata": precondition, "status": patch}
     await client.patch(obj.RESOURCE, meta.name, meta.namespace, body, subresource="status")
     return True

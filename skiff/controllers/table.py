@@ -15,6 +15,8 @@ from skiff.controllers.endpoints import EndpointsReconciler
 from skiff.controllers.endpointslice.mirror import MirrorReconciler
 from skiff.controllers.endpointslice.run import EndpointSliceReconciler
 from skiff.controllers.garbage.run import GarbageCollector
+from skiff.controllers.job.run import JobReconciler
+from skiff.controllers.job.ttl import JobTtl
 from skiff.controllers.namespace import NamespaceReconciler
 from skiff.controllers.nodes.eviction import TaintEviction
 from skiff.controllers.nodes.ipam import NodeIpam
@@ -45,6 +47,8 @@ CONTROLLERS: Final[tuple[Row, ...]] = (
     Row("replicationcontroller-controller", lambda c: ReplicaReconciler(c, REPLICATION_CONTROLLER)),
     Row("deployment-controller", DeploymentReconciler),
     Row("daemonset-controller", DaemonSetReconciler),
+    Row("job-controller", JobReconciler),
+    Row("ttl-after-finished-controller", JobTtl),
     Row("endpoints-controller", EndpointsReconciler),
     Row("endpointslice-controller", EndpointSliceReconciler),
     Row("endpointslice-mirroring-controller", MirrorReconciler),
