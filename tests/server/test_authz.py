@@ -76,6 +76,23 @@ def test_changes_count_at_once(objects: FakeObjects):
     assert not authz.allowed(ALICE, request).allowed
 
 
+def test_subjects_come_and_go(objects: FakeObjects):
+    """A binding written again replaces what it gave; a subject named twice is no harm."""
+    role(objects, "reader", READ_PODS)
+    alice = {"kind": "User", "name": "alice"}
+    authz = AuthorizationChain(objects)
+    request = ask("list", "pods", namespace="team")
+    for subjects, expected in (((alice, alice), True), ((), False), ((alice,), True)):
+        bind(objects, "b", "reader", *subjects)
+        assert authz.allowed(ALICE, request).allowed is expected
+    objects.remove(CLUSTERROLEBINDINGS, "b")
+    assert not authz.allowed(ALICE, request).allowed
+    bind(objects, "late", "later", alice)
+    assert not authz.allowed(ALICE, request).allowed
+    role(objects, "later", READ_PODS)
+    assert authz.allowed(ALICE, request).allowed
+
+
 def test_resource_names_service_accounts_and_paths(objects: FakeObjects):
     role(objects, "one", {**READ_PODS, "resourceNames": ["web"]}, namespace="team")
     account = {"kind": "ServiceAccount", "name": "bot"}  # the namespace is the binding's

@@ -69,21 +69,28 @@ class AuthenticationChain:
     ) -> tuple[User, frozenset[str]]:
         """As `of_token`, with those of `audiences` that the token is for; static and bootstrap
         tokens are for the server's own. Raises Unauthorized with the reason in its cause."""
-        user = self._static.get(token)
-        if user is None and self._bootstrap is not None:
-            user = self._bootstrap.authenticate(token)
-        if user is not None:
-            own = self._service_accounts.audiences if self._service_accounts else frozenset[str]()
-            common = own if audiences is None else audiences & own
-            if audiences is not None and not common:
+        accounts = self._service_accounts
+        if accounts is None or not accounts.recall(token):
+            user = self._static.get(token)
+            if user is None and self._bootstrap is not None:
+                user = self._bootstrap.authenticate(token)
+            if user is not None:
+                return user, self._own_audiences(audiences)
+            if accounts is None or not accounts.claimed(token):
                 raise Unauthorized("Unauthorized")
-            return user, common
-        if self._service_accounts is None or not self._service_accounts.claimed(token):
-            raise Unauthorized("Unauthorized")
         try:
-            return self._service_accounts.authenticate(token, audiences)
+            return accounts.authenticate(token, audiences)
         except BadTokenError as e:
             raise Unauthorized("Unauthorized") from e
+
+    def _own_audiences(self, wanted: frozenset[str] | None) -> frozenset[str]:
+        """Those of the wanted audiences that are the server's. Raises Unauthorized if none is."""
+        own = self._service_accounts.audiences if self._service_accounts else frozenset[str]()
+        if wanted is None:
+            return own
+        if not wanted & own:
+            raise Unauthorized("Unauthorized")
+        return wanted & own
 
     def _of_connection(self, peer: Peer) -> User | None:
         """The user that the connection itself shows; cached in its state."""

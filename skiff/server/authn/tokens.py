@@ -9,7 +9,6 @@ Believing is cached: a token seen before costs one dict look-up, a time comparis
 check of the bound objects' stored bytes; only when one of those was written is it looked into.
 """
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -158,7 +157,7 @@ class ServiceAccountTokens:
         self._keys: list[VerifyingKey] | None = None
         self._issuers = frozenset(issuers)
         self._audiences = frozenset(audiences)
-        self._cache: dict[bytes, _Verified] = {}
+        self._cache: dict[str, _Verified] = {}
 
     @property
     def keys(self) -> list[VerifyingKey]:
@@ -180,23 +179,26 @@ class ServiceAccountTokens:
             return False
         return issuer in self._issuers or issuer == LEGACY_ISSUER
 
+    def recall(self, token: str) -> bool:
+        """Whether the token was believed before (it is still checked, but need not be looked into)."""
+        return token in self._cache
+
     def authenticate(
         self, token: str, audiences: frozenset[str] | None = None
     ) -> tuple[User, frozenset[str]]:
         """The user of a token, and which of the wanted `audiences` (default: the server's own) it
         was issued for. Raises BadTokenError."""
         wanted = self._audiences if audiences is None else audiences
-        digest = hashlib.sha256(token.encode()).digest()
-        known = self._cache.get(digest)
+        known = self._cache.get(token)
         if known is None:
             known = self._parse(token)
             if len(self._cache) >= CACHE_TOKENS:
                 # Dropping all is rare, and costs each live token one verification.
                 self._cache.clear()
-            self._cache[digest] = known
+            self._cache[token] = known
         now = self._clock.now()
         if now > known.expires + LEEWAY_S:
-            self._cache.pop(digest, None)
+            self._cache.pop(token, None)
             raise BadTokenError("the token has expired")
         if now < known.not_before - LEEWAY_S:
             raise BadTokenError("the token is not valid yet")

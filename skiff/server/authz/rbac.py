@@ -1,15 +1,18 @@
 """RBAC, evaluated from what the server holds in memory.
 
-Theory: roles and bindings are indexed by subject (a user's name, a group, a service account's user
-name) and namespace. A decision for (user, verb, group, resource, subresource, namespace) is the set
-of object names that are allowed (None: all); it is computed once and kept in a dict until any role
-or binding changes, which clears everything. A cached decision costs a dict look-up.
+Theory: bindings are indexed by subject (a user's name, a group, a service account's user name); a
+change of one takes its old entries out and puts its new ones in. Roles are read when first needed. A
+decision for (user, verb, group, resource, subresource, namespace) is the set of object names that
+are allowed (None: all); it is computed once and kept in a dict until any role or binding changes,
+which clears the decisions. A cached decision costs a dict look-up.
 
 Source: https://kubernetes.io/docs/reference/access-authn-authz/rbac/.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
+
+import orjson
 
 from skiff.api.resources import (
     CLUSTERROLEBINDINGS,
@@ -20,7 +23,7 @@ from skiff.api.resources import (
 from skiff.server.authn.tokens import service_account_name, split_service_account
 from skiff.server.authz.rules import Rule, names_allowed
 from skiff.server.request import RequestInfo
-from skiff.server.seams import Decision, Objects, User
+from skiff.server.seams import Change, Decision, Objects, User
 
 # Decisions kept; past that all are dropped and recomputed (some hundred users times their verbs).
 CACHED_DECISIONS = 20_000
@@ -32,6 +35,10 @@ DENIED = Decision(False)
 _EVERYTHING: frozenset[str] | None = None
 
 
+Key = tuple[str, str]
+"""(namespace, name) of a role or binding; the namespace is empty for cluster-wide ones."""
+
+
 class Grant(NamedTuple):
     """One binding, from a subject's side. `namespace` is empty for a ClusterRoleBinding."""
 
@@ -41,17 +48,25 @@ class Grant(NamedTuple):
     binding: str
 
 
+_NO_GRANTS: dict[Key, Grant] = {}
+
+
 class RbacAuthorizer:
     """The RBAC authorizer."""
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
-        self._grants: dict[str, list[Grant]] | None = None
-        self._roles: dict[tuple[str, str], tuple[Rule, ...]] = {}
+        # Subject → binding's key → grant; None until the first question.
+        self._grants: dict[str, dict[Key, Grant]] | None = None
+        self._subjects: dict[Key, tuple[str, ...]] = {}
+        self._roles: dict[Key, tuple[Rule, ...]] = {}
         self._decisions: dict[tuple[object, ...], frozenset[str] | None] = {}
         self._unsubscribe: list[Callable[[], None]] = [
-            objects.subscribe(resource, self._forget)
-            for resource in (CLUSTERROLES, CLUSTERROLEBINDINGS, ROLES, ROLEBINDINGS)
+            *(objects.subscribe(r, self._roles_changed) for r in (CLUSTERROLES, ROLES)),
+            *(
+                objects.subscribe(r, self._bindings_changed)
+                for r in (CLUSTERROLEBINDINGS, ROLEBINDINGS)
+            ),
         ]
 
     def close(self) -> None:
@@ -143,24 +158,43 @@ class RbacAuthorizer:
     def _keyed_grants(self, user: User) -> Iterator[tuple[str, Grant]]:
         grants = self._grants
         if grants is None:
-            grants = self._grants = self._index()
+            grants = self._grants = {}
+            for resource in (CLUSTERROLEBINDINGS, ROLEBINDINGS):
+                for binding in self._objects.list(resource):
+                    self._add(grants, binding)
         for key in ("User:" + user.name, *("Group:" + group for group in user.groups)):
-            for grant in grants.get(key, ()):
+            for grant in grants.get(key, _NO_GRANTS).values():
                 yield key, grant
 
-    def _index(self) -> dict[str, list[Grant]]:
-        grants: dict[str, list[Grant]] = {}
-        for binding in self._objects.list(CLUSTERROLEBINDINGS):
-            _add(grants, binding, "")
-        for binding in self._objects.list(ROLEBINDINGS):
-            _add(grants, binding, binding["metadata"]["namespace"])
-        return grants
+    def _add(self, grants: dict[str, dict[Key, Grant]], binding: Mapping[str, Any]) -> None:
+        meta = binding["metadata"]
+        key = (meta.get("namespace", ""), meta["name"])
+        role = binding.get("roleRef") or {}
+        grant = Grant(key[0], role.get("kind", ""), role.get("name", ""), key[1])
+        subjects = tuple(dict.fromkeys(subject_keys(binding.get("subjects") or (), key[0])))
+        self._subjects[key] = subjects
+        for subject in subjects:
+            grants.setdefault(subject, {})[key] = grant
 
-    def _forget(self, changes: Sequence[object]) -> None:
-        if changes:
-            self._grants = None
-            self._roles.clear()
-            self._decisions.clear()
+    def _bindings_changed(self, changes: Sequence[Change]) -> None:
+        self._decisions.clear()
+        grants = self._grants
+        if grants is None:
+            return
+        for change in changes:
+            key = (change.namespace, change.name)
+            for subject in self._subjects.pop(key, ()):
+                granted = grants[subject]
+                granted.pop(key, None)
+                if not granted:
+                    del grants[subject]
+            if change.value is not None:
+                self._add(grants, orjson.loads(change.value))
+
+    def _roles_changed(self, changes: Sequence[Change]) -> None:
+        self._decisions.clear()
+        for change in changes:
+            self._roles.pop((change.namespace, change.name), None)
 
 
 def _allows(rule: Rule, info: RequestInfo) -> bool:
@@ -180,12 +214,3 @@ def subject_keys(subjects: Iterable[Mapping[str, Any]], namespace: str) -> Itera
             yield "User:" + service_account_name(subject.get("namespace") or namespace, name)
         elif kind in ("User", "Group"):
             yield f"{kind}:{name}"
-
-
-def _add(grants: dict[str, list[Grant]], binding: Mapping[str, Any], namespace: str) -> None:
-    role = binding.get("roleRef") or {}
-    grant = Grant(
-        namespace, role.get("kind", ""), role.get("name", ""), binding["metadata"]["name"]
-    )
-    for key in subject_keys(binding.get("subjects") or (), namespace):
-        grants.setdefault(key, []).append(grant)
