@@ -29,7 +29,7 @@ from skiff.aio.entropy import Entropy
 from skiff.aio.http.message import Request, Response
 from skiff.aio.run import Component, Group
 from skiff.api.errors import NotFound
-from skiff.api.resources import Resource
+from skiff.api.resources import NODES, Resource
 from skiff.client.client import Client
 from skiff.client.events import EventRecorder
 from skiff.client.informer import InformerFactory
@@ -120,9 +120,14 @@ class Cluster:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._stop_all()
-        await self._group.__aexit__(kind, error, trace)
-        await self._stores.close()
+        try:
+            await self._stop_all()
+            await self._group.__aexit__(kind, error, trace)
+        except BaseExceptionGroup as group:
+            if group.exceptions != (error,):
+                raise  # else it is the body's own error, which goes on by itself
+        finally:
+            await self._stores.close()
 
     async def _start_all(self) -> None:
         self._add(SERVER, self._make_server)
@@ -134,6 +139,11 @@ class Cluster:
         rest = [p.begin() for n, p in self.processes.items() if n != SERVER]
         for ready in rest:
             await ready.wait()
+        await self.wait_until(self._nodes_usable, READY_TIMEOUT_S)
+
+    def _nodes_usable(self) -> bool:
+        """Every node is ready, and controllers have taken off what kept pods away until it was."""
+        return all(_usable(self.get(NODES, name)) for name in self._node_names)
 
     async def _stop_all(self) -> None:
         for process in reversed(self.processes.values()):
@@ -272,6 +282,12 @@ class Cluster:
     def _note(self, events: Sequence[Any]) -> None:
         self.event_log.note(self.clock.monotonic(), events)
         self._written.set()
+
+
+def _usable(node: Object | None) -> bool:
+    conditions = ((node or {}).get("status") or {}).get("conditions") or ()
+    ready = any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+    return ready and not (node or {})["spec"].get("taints")
 
 
 def _name(condition: Callable[[], Any]) -> str:
