@@ -165,7 +165,11 @@ class ApiServer:
     def _authorized(self, call: Call, user: User) -> Response | Awaitable[Response]:
         """Impersonate, authorize, route."""
         headers = call.request.headers
-        if "impersonate-user" in headers or any(h.startswith("impersonate-") for h in headers):
+        if (
+            "impersonate-user" in headers
+            or "impersonate-group" in headers
+            or "impersonate-uid" in headers
+        ):
             user = impersonate(user, headers, self._authorizer)
         call.user = user
         decision: Decision = self._authorizer.allowed(user, call.info)

@@ -6,6 +6,7 @@ and under whose name.
 Source: https://kubernetes.io/docs/reference/using-api/server-side-apply/#managers
 """
 
+from functools import lru_cache
 from typing import Any
 
 from skiff.api.fields import apply, managed
@@ -16,6 +17,7 @@ Object = dict[str, Any]
 MANAGER_MAX_BYTES = 128
 
 
+@lru_cache(maxsize=1024)
 def manager_of(option: str, user_agent: str) -> str:
     """The manager of a call: as asked for, else the program's name in the User-Agent header."""
     if option:
