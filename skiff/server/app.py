@@ -122,6 +122,11 @@ class ApiServer:
         self._bits = entropy.random.getrandbits
         self._mutating = 0
 
+    @property
+    def mutating(self) -> int:
+        """How many writes are under way."""
+        return self._mutating
+
     def close(self) -> None:
         """End watches and stop following the store."""
         self.engine.watches.close()

@@ -98,7 +98,11 @@ class Assembly:
         self._documents: dict[str, PathHandler] | None = None
         self.health = Health()
         self._bootstrapped = self.health.add_hook("rbac/bootstrap-roles")
-        self.metrics = Metrics(clock.now(), self._stored)
+        self.writes_under_way: Callable[[], int] = lambda: 0
+        """Set by whoever has the server."""
+        self.metrics = Metrics(
+            clock.now(), self._stored, lambda: self.writes_under_way(), engine.watches.counts
+        )
         self.catalog = Catalog(engine.registry.resources)
         engine.registry.changed.append(self.catalog.changed)
         self.parts = Parts(

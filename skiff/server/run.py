@@ -147,6 +147,7 @@ class ServerComponent:
         self.api = api
         assembly = self.assembly
         assert assembly is not None
+        assembly.writes_under_way = lambda: api.mutating
         kubelets = Kubelets(api.engine, *kubelet_tls(config))
         api.add_connectors(connectors(api.engine, kubelets, entropy=self.entropy))
         http.handler = api.handle

@@ -292,6 +292,10 @@ class Watches:
             for subscriber in feed.subscribers():
                 subscriber.end()
 
+    def counts(self) -> dict[tuple[str, str], int]:
+        """How many watches there are of each (group, plural)."""
+        return {i.storage: sum(1 for _ in f.subscribers()) for i, f in self._feeds.items()}
+
     def stream(
         self,
         index: Index,

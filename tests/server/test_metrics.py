@@ -33,7 +33,8 @@ def test_exposition_text():
 
 
 def test_requests_are_counted_by_what_they_ask_for():
-    metrics = Metrics(1.0, lambda: {("", "pods"): 3, ("apps", "deployments"): 1})
+    stored = {("", "pods"): 3, ("apps", "deployments"): 1}
+    metrics = Metrics(1.0, lambda: stored, lambda: 4, lambda: {("", "pods"): 2})
     for method, path, query in (
         ("GET", "/api/v1/namespaces/d/pods/x", ""),
         ("GET", "/api/v1/namespaces/d/pods/y", ""),
@@ -41,12 +42,9 @@ def test_requests_are_counted_by_what_they_ask_for():
         ("POST", "/apis/apps/v1/namespaces/d/deployments", "dryRun=All"),
     ):
         info = parse(method, path, query)
-        metrics.requests.begin(info)
-        metrics.requests.end(info, 200, 0.001)
+        metrics.requests.count(info, 200, 0.001)
     nonsense = parse("GET", "/api/v1/nonsense", "")
-    metrics.requests.begin(nonsense)
-    assert metrics.requests.reading == 1
-    metrics.requests.end(nonsense, 404, 0.001, known=False)
+    metrics.requests.count(nonsense, 404, 0.001, known=False)
     text = metrics.serve(call("/metrics")).body.decode()
     common = 'component="apiserver",dry_run=""'
     assert (
@@ -58,7 +56,9 @@ def test_requests_are_counted_by_what_they_ask_for():
     assert "nonsense" not in text
     assert 'apiserver_storage_objects{resource="deployments.apps"} 1' in text
     assert "process_resident_memory_bytes " in text
-    assert 'apiserver_current_inflight_requests{request_kind="readOnly"} 0' in text
+    assert 'apiserver_current_inflight_requests{request_kind="mutating"} 4' in text
+    watches = '{component="apiserver",group="",resource="pods",verb="WATCH"} 2'
+    assert "apiserver_longrunning_requests" + watches in text
 
 
 def test_counting_a_request_costs_microseconds():
@@ -68,8 +68,7 @@ def test_counting_a_request_costs_microseconds():
     for _ in range(5):
         start = time.perf_counter()
         for _ in range(2000):
-            metrics.requests.begin(info)
-            metrics.requests.end(info, 200, 0.001)
+            metrics.requests.count(info, 200, 0.001)
         best = min(best, (time.perf_counter() - start) / 2000)
     assert best < 20e-6
 

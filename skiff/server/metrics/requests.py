@@ -3,6 +3,8 @@
 Source: https://kubernetes.io/docs/reference/instrumentation/metrics/ (apiserver_request_…).
 """
 
+from collections.abc import Callable, Mapping
+
 from skiff.server.metrics.exposition import Counter, Gauge, Histogram, Labels, Registry
 from skiff.server.request import RequestInfo
 
@@ -23,16 +25,19 @@ _VERBS = {
     "deletecollection": "DELETECOLLECTION",
     "connect": "CONNECT",
 }
-_READ_ONLY = frozenset({"get", "list", "watch", "head"})
 _CONNECT = frozenset({"exec", "attach", "portforward", "proxy"})
 
 _Key = tuple[str, str, str, str, str, bool, bool]
 
 
-class RequestMetrics:
-    """Counts requests. `begin` when one comes in, `end` when it is answered."""
+Counts = Callable[[], Mapping[tuple[str, str], int]]
 
-    def __init__(self, registry: Registry) -> None:
+
+class RequestMetrics:
+    """Counts answered requests. `writing` tells how many writes are under way (reads are answered at
+    once), `watching` how many watches of each (group, plural)."""
+
+    def __init__(self, registry: Registry, writing: Callable[[], int], watching: Counts) -> None:
         self._total = Counter(
             "apiserver_request_total",
             "[STABLE] Counter of apiserver requests broken out for each verb, dry run value,"
@@ -46,9 +51,6 @@ class RequestMetrics:
             DURATION_BOUNDS_S,
             _LABELS,
         )
-        self._long_running: dict[Labels, float] = {}
-        self.reading = 0
-        self.writing = 0
         self._labels: dict[_Key, Labels] = {}
         registry.add(
             self._total,
@@ -58,42 +60,25 @@ class RequestMetrics:
                 "[STABLE] Maximal number of currently used inflight request limit of this"
                 " apiserver per request kind in last second.",
                 ("request_kind",),
-                lambda: {("mutating",): self.writing, ("readOnly",): self.reading},
+                lambda: {("mutating",): writing(), ("readOnly",): 0},
             ),
             Gauge(
                 "apiserver_longrunning_requests",
                 "[STABLE] Gauge of all active long-running apiserver requests broken out by verb,"
                 " group, version, resource, scope and component.",
-                _LABELS,
-                lambda: self._long_running,
+                ("component", "group", "resource", "verb"),
+                lambda: {
+                    ("apiserver", group, plural, "WATCH"): count
+                    for (group, plural), count in watching().items()
+                },
             ),
         )
 
-    def begin(self, info: RequestInfo) -> None:
-        """A request is being worked on (a long-running one not: see `stream`)."""
-        if info.verb in _READ_ONLY:
-            self.reading += 1
-        else:
-            self.writing += 1
-
-    def end(self, info: RequestInfo, code: int, seconds: float, *, known: bool = True) -> None:
-        """It was answered. `known` says that its resource exists; others share one child."""
-        if info.verb in _READ_ONLY:
-            self.reading -= 1
-        else:
-            self.writing -= 1
-        self.count(info, code, seconds, known=known)
-
     def count(self, info: RequestInfo, code: int, seconds: float, *, known: bool = True) -> None:
-        """Count an answered request without touching what is under way."""
+        """Count an answered request. `known` says that its resource exists; others share one child."""
         labels = self._labels_of(info, known)
         self._total.add((str(code), *labels))
         self._duration.observe(labels, seconds)
-
-    def stream(self, info: RequestInfo, change: int) -> None:
-        """A long-running request (watch, exec, log follow) began (1) or ended (-1)."""
-        labels = self._labels_of(info, known=True)
-        self._long_running[labels] = self._long_running.get(labels, 0) + change
 
     def _labels_of(self, info: RequestInfo, known: bool) -> Labels:
         if not (info.is_resource and known):

@@ -16,9 +16,15 @@ Counts = Callable[[], Mapping[tuple[str, str], int]]
 class Metrics:
     """The server's registry and its handler."""
 
-    def __init__(self, start_time: float, stored: Counts) -> None:
+    def __init__(
+        self,
+        start_time: float,
+        stored: Counts,
+        writing: Callable[[], int] = lambda: 0,
+        watching: Counts = dict,
+    ) -> None:
         self.registry = Registry()
-        self.requests = RequestMetrics(self.registry)
+        self.requests = RequestMetrics(self.registry, writing, watching)
         build = version_info()
         fields = ("major", "minor", "gitVersion", "gitCommit", "gitTreeState", "buildDate", "goVersion", "compiler", "platform")  # fmt: skip
         names = ("major", "minor", "git_version", "git_commit", "git_tree_state", "build_date", "go_version", "compiler", "platform")  # fmt: skip
