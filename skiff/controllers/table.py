@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from skiff.aio.run import Component
 from skiff.controllers.context import Context
+from skiff.controllers.cronjob.run import CronJobReconciler
 from skiff.controllers.daemonset.run import DaemonSetReconciler
 from skiff.controllers.deployment.run import DeploymentReconciler
 from skiff.controllers.endpoints import EndpointsReconciler
@@ -49,6 +50,7 @@ CONTROLLERS: Final[tuple[Row, ...]] = (
     Row("daemonset-controller", DaemonSetReconciler),
     Row("job-controller", JobReconciler),
     Row("ttl-after-finished-controller", JobTtl),
+    Row("cronjob-controller", CronJobReconciler),
     Row("endpoints-controller", EndpointsReconciler),
     Row("endpointslice-controller", EndpointSliceReconciler),
     Row("endpointslice-mirroring-controller", MirrorReconciler),

@@ -66,7 +66,7 @@ def test_rolls_out_and_back() -> None:
         # kubectl rollout undo: the old template again
         await set_image(world, "web:1")
         await available(world, 4)
-        back, again = await sets(world)
+        _back, again = await sets(world)
         assert again["metadata"]["name"] == name
         assert again["metadata"]["annotations"][REVISION] == "3"
         assert again["metadata"]["annotations"]["deployment.kubernetes.io/revision-history"] == "1"

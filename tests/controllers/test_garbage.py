@@ -151,6 +151,7 @@ def test_foreground_deletion_removes_the_owner_last() -> None:
                 assert not await world.objects(REPLICASETS)
                 return True
             assert "foregroundDeletion" in found["metadata"]["finalizers"]
+            return None
 
         await world.until(check, every_s=0.001)
 

@@ -1,5 +1,7 @@
 """Jobs: pure policies and books, and against the real API server on virtual time."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -142,7 +144,7 @@ async def active(world: World, count: int):
         found = [
             p
             for p in await world.objects(PODS)
-            if p["status"].get("phase") in ("Running",) and "deletionTimestamp" not in p["metadata"]
+            if p["status"].get("phase") == "Running" and "deletionTimestamp" not in p["metadata"]
         ]
         return len(found) == count and found
 
@@ -208,7 +210,7 @@ def test_failures_are_retried_ever_later_until_the_limit() -> None:
         assert (
             condition(found, "Failed")["message"] == "Job has reached the specified backoff limit"
         )
-        waits = [b - a for a, b in zip(times, times[1:], strict=False)]
+        waits = [b - a for a, b in itertools.pairwise(times)]
         assert 9 <= waits[0] <= 11
         assert 19 <= waits[1] <= 21
 

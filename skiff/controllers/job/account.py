@@ -194,9 +194,7 @@ def _failure(books: Account, active: Sequence[Pod], now: float) -> Verdict | Non
     if books.policy_failure:
         return "PodFailurePolicy", books.policy_failure
     limit = backoff_limit(job)
-    if books.total_failed > limit or (
-        (books.newly_failed or active) and _restarts_exceed(job, active, limit)
-    ):
+    if books.total_failed > limit or _restarts_exceed(active, limit):
         return "BackoffLimitExceeded", "Job has reached the specified backoff limit"
     wait_s = deadline_in_s(job, now)
     if wait_s is not None and wait_s <= 0:
@@ -219,11 +217,10 @@ def backoff_limit(job: Job) -> int:
     return DEFAULT_BACKOFF_LIMIT if job.spec.backoff_limit_per_index is None else NO_LIMIT
 
 
-def _restarts_exceed(job: Job, active: Sequence[Pod], limit: int) -> bool:
+def _restarts_exceed(active: Sequence[Pod], limit: int) -> bool:
     """Containers that restart in place (restartPolicy OnFailure) count as well."""
     if not any(pod.spec.restart_policy == "OnFailure" for pod in active):
         return False
-    del job
     restarts = sum(
         container.restart_count
         for pod in active
