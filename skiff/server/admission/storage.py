@@ -6,7 +6,7 @@ https://kubernetes.io/docs/concepts/storage/persistent-volumes/#storage-object-i
 
 from typing import Any
 
-from skiff.api.errors import Forbidden
+from skiff.api.quantity import compare
 from skiff.api.resources import PERSISTENTVOLUMECLAIMS, STORAGECLASSES, Resource
 from skiff.server.admission.rule import CREATE, UPDATE, Object, Rule, refuse
 from skiff.server.seams import Attributes, Objects
@@ -90,8 +90,6 @@ class PersistentVolumeClaimResize(Rule):
         return claims and not subresource and operation == UPDATE
 
     def validate(self, attributes: Attributes, obj: Object, old: Object | None) -> None:
-        from skiff.api.quantity import compare
-
         assert old is not None
         size, before = _storage(obj), _storage(old)
         if not size or not before or compare(size, before) <= 0:
@@ -101,13 +99,12 @@ class PersistentVolumeClaimResize(Rule):
         name = old["spec"].get("storageClassName") or ""
         found = self._objects.get(STORAGECLASSES, name) if name else None
         if found is None or not found.get("allowVolumeExpansion"):
-            error: Forbidden = refuse(
+            raise refuse(
                 attributes,
                 obj,
                 "only dynamically provisioned pvc can be resized and the storageclass that"
                 " provisions the pvc must support resize",
             )
-            raise error
 
 
 def _storage(claim: Object) -> str:

@@ -8,7 +8,7 @@ verb `impersonate` on it.
 from collections.abc import Mapping
 from urllib.parse import unquote
 
-from skiff.api.errors import Forbidden, InternalError
+from skiff.api.errors import InternalError
 from skiff.server.authn.chain import ANONYMOUS, AUTHENTICATED
 from skiff.server.authn.tokens import service_account_groups, split_service_account
 from skiff.server.authz.messages import forbidden
@@ -80,8 +80,7 @@ def _require(
     )
     decision = authorizer.allowed(user, info)
     if not decision.allowed:
-        error: Forbidden = forbidden(user, info, decision.reason)
-        raise error
+        raise forbidden(user, info, decision.reason)
 
 
 def _values(header: str) -> tuple[str, ...]:

@@ -10,7 +10,6 @@ one that is damaged, or whose key is missing, is refused by name.
 import hashlib
 import ipaddress
 import json
-import os
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -327,8 +326,3 @@ def _canonical(name: str) -> str:
 
 def _unique(names: "Sequence[str] | Any") -> tuple[str, ...]:
     return tuple(dict.fromkeys(_canonical(n) for n in names if n))
-
-
-def hostname() -> str:
-    """The machine's name as Kubernetes names nodes: lower case."""
-    return os.uname().nodename.strip().lower()

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from skiff.api.quantity import Quantity
 from skiff.api.resources import Resource
-from skiff.server.admission.quota.ledger import Account, Key, Ledger, Quota
+from skiff.server.admission.quota.ledger import Key, Ledger, Quota
 from skiff.server.admission.quota.usage import CONSTRAINED, ZERO, Usage, unspecified
 from skiff.server.admission.rule import CREATE, UPDATE, Object, Rule, object_name, refuse
 from skiff.server.seams import Attributes
@@ -87,6 +87,3 @@ class ResourceQuota(Rule):
                 f"exceeded quota: {quota.name}, requested: {shown(delta)}, used:"
                 f" {shown(quota.used)}, limited: {shown(quota.hard)}",
             )
-
-
-__all__ = ["Account", "ResourceQuota"]
