@@ -215,6 +215,8 @@ class ApiServer:
                 return self._path(call)
             raise _Unknown(_NOT_FOUND)
         call.resource = served.resource
+        if served.deprecated:
+            call.warnings.append(served.deprecated)
         connector = self._connectors.get((info.group, info.resource, info.subresource))
         if connector is not None:
             return connector(call)

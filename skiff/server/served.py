@@ -26,6 +26,14 @@ MODIFIED = (
     "the object has been modified; please apply your changes to the latest version and try again"
 )
 
+# What clients of a resource are warned of.
+DEPRECATED = {
+    ("", "v1", "componentstatuses"): "v1 ComponentStatus is deprecated in v1.19+",
+    ("", "v1", "endpoints"): (
+        "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"
+    ),
+}
+
 
 class Served:
     """One served resource: its strategy, its index, its hooks, and how its versions convert."""
@@ -52,6 +60,7 @@ class Served:
         """How to reach the other served versions of the same objects, where there are any."""
         self.partial: dict[str, Presenter] = {}
         self.namespaced = resource.namespaced
+        self.deprecated = DEPRECATED.get((resource.group, resource.version, resource.plural), "")
         self.list_head = (
             f'{{"kind":"{resource.list_kind}","apiVersion":"{resource.api_version}","metadata":{{'
         )

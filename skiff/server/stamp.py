@@ -21,6 +21,8 @@ def restamp(value: bytes, revision: int) -> bytes:
 
 
 def revision_of(value: bytes) -> int:
-    """The resourceVersion of a stamped value."""
-    at = value.index(_STAMP) + 31
+    """The resourceVersion of a stamped value; 0 where there is none (a dry run's)."""
+    at = value.find(_STAMP) + 31
+    if at < 31:
+        return 0
     return int(value[at : value.index(b'"', at)])

@@ -12,7 +12,7 @@ from skiff.aio.clock import Clock
 from skiff.api.errors import BadRequest
 from skiff.api.kinds import Columns
 from skiff.server.negotiate import Shape
-from skiff.server.shape import Presenter, partial
+from skiff.server.shape import STORED, Presenter, partial
 from skiff.server.stamp import revision_of
 
 INCLUDES = ("None", "Metadata", "Object")
@@ -31,26 +31,31 @@ def of_objects(
     now: float,
     include: str,
     metadata: dict[str, Any],
+    base: Presenter = STORED,
 ) -> dict[str, Any]:
-    """A Table of the objects in `values` (stored bytes), as of `now` (Unix seconds)."""
+    """A Table of the objects in `values` (stored bytes), as of `now` (Unix seconds). Cells are those
+    of the stored version; whole objects, where they are asked for, are as `base` has them."""
     check_include(include)
     return {
         "kind": "Table",
         "apiVersion": f"meta.k8s.io/{shape.version}",
         "metadata": metadata,
         "columnDefinitions": [c.definition() for c in columns.columns],
-        "rows": [row(columns, value, shape, now, include) for value in values],
+        "rows": [row(columns, value, shape, now, include, base) for value in values],
     }
 
 
-def row(columns: Columns, value: bytes, shape: Shape, now: float, include: str) -> dict[str, Any]:
+def row(
+    columns: Columns, value: bytes, shape: Shape, now: float, include: str, base: Presenter = STORED
+) -> dict[str, Any]:
     """One object's row."""
     obj = orjson.loads(value)
     cells = columns.cells(obj, now)
     if include == "None":
         return {"cells": cells, "object": None}
     if include == "Object":
-        return {"cells": cells, "object": obj}
+        shown = obj if base is STORED else orjson.loads(base.object(value))
+        return {"cells": cells, "object": shown}
     return {"cells": cells, "object": partial(obj, f"meta.k8s.io/{shape.version}")}
 
 
@@ -72,10 +77,11 @@ class TablePresenter(Presenter):
         metadata = {"resourceVersion": str(revision_of(value))}
         found = of_objects(
             self._columns,
-            [self._base.object(value)],
+            [value],
             self._shape,
             self._clock.now(),
             self._include,
             metadata,
+            self._base,
         )
         return orjson.dumps(found)

@@ -23,6 +23,7 @@ import orjson
 from skiff.aio.entropy import Entropy
 from skiff.aio.http.message import Stream, Writer
 from skiff.api.errors import ApiError, Expired
+from skiff.api.selectors import FieldSelector
 from skiff.server.cache import Cache, Change, Index, Item
 from skiff.server.listing import Lister, fields_match, too_large
 from skiff.server.options import ListOptions, revision_of
@@ -48,6 +49,7 @@ _LINE = {
 }
 
 Route = tuple[str, str]
+Wish = tuple[str, str, FieldSelector, object]
 _BROAD: Route = ("", "")
 
 
@@ -64,6 +66,7 @@ class Channel:
     ) -> None:
         self.index = index
         self.presenter = presenter
+        self.wish = wish_of(namespace, options, presenter)
         self.subscribers: dict[Subscriber, None] = {}
         self.lines: list[bytes] = []
         self._prefix = f"{index.prefix}{namespace}/" if namespace else ""
@@ -103,6 +106,11 @@ class Channel:
                 value = restamp(old.value, change.revision)
             found = shared[key] = line(kind, self.presenter.object(value))
         return found
+
+
+def wish_of(namespace: str, options: ListOptions, presenter: Presenter) -> Wish:
+    """What makes two watchers want the same."""
+    return (namespace, str(options.labels), options.fields, presenter.key)
 
 
 def _route(namespace: str, options: ListOptions) -> Route:
@@ -168,7 +176,7 @@ class Feed:
 
     def __init__(self, index: Index) -> None:
         self._index = index
-        self._channels: dict[object, Channel] = {}
+        self._channels: dict[Wish, Channel] = {}
         self._routes: dict[Route, dict[Channel, None]] = {}
         self._kinds: dict[str, int] = {}
         self._pending: list[Change] = []
@@ -183,7 +191,7 @@ class Feed:
         if not self._listening:
             self._index.sinks.append(self._take)
             self._listening = True
-        wish = (namespace, str(options.labels), options.fields, presenter.key)
+        wish = wish_of(namespace, options, presenter)
         channel = self._channels.get(wish)
         if channel is None:
             channel = self._channels[wish] = Channel(self._index, namespace, options, presenter)
@@ -199,10 +207,8 @@ class Feed:
         channel.subscribers.pop(subscriber, None)
         if channel.subscribers:
             return
-        wish = next((w for w, c in self._channels.items() if c is channel), None)
-        if wish is None:
+        if self._channels.pop(channel.wish, None) is None:
             return
-        del self._channels[wish]
         route = self._routes[channel.route]
         del route[channel]
         if not route:

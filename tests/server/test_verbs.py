@@ -526,3 +526,25 @@ def test_acceptable_answers() -> None:
         assert b'\n  "kind": "ConfigMap"' in pretty.body
 
     play(test)
+
+
+def test_deprecated_resources_warn() -> None:
+    async def test(w: World) -> None:
+        endpoints = "/api/v1/namespaces/default/endpoints"
+        made = await w.call("POST", endpoints, {"metadata": {"name": "e"}})
+        warning = (
+            '299 - "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"'
+        )
+        assert made.warnings == [warning]
+        assert (await w.call("PUT", f"{endpoints}/e", made.json)).warnings == [warning]
+
+    play(test)
+
+
+def test_a_dry_run_as_a_table() -> None:
+    async def test(w: World) -> None:
+        accept = {"accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
+        answer = await w.call("POST", PODS, pod("a"), accept, dryRun="All")
+        assert answer.json["rows"][0]["cells"][0] == "a"
+
+    play(test)

@@ -11,6 +11,7 @@ from skiff.server.engine import Engine
 from skiff.server.negotiate import JSON, PLAIN, Shape
 from skiff.server.seams import Call
 from skiff.server.served import Served
+from skiff.server.stamp import revision_of
 
 _BROWSERS = ("curl/", "Wget/", "Mozilla/5.0")
 
@@ -40,7 +41,13 @@ def answer(engine: Engine, call: Call, served: Served, value: bytes, status: int
         return Response(status, body)
     if shape.form == "table":
         out = table.of_objects(
-            served.strategy.columns, [value], shape, engine.clock.now(), include_of(call), {}
+            served.strategy.columns,
+            [value],
+            shape,
+            engine.clock.now(),
+            include_of(call),
+            {"resourceVersion": str(revision_of(value))},
+            served.presenter,
         )
         return Response(status, negotiate.encode(out, shape.media), shape.media)
     body = served.presenter_for(shape).object(value)

@@ -110,10 +110,14 @@ def _list_shaped(
             metadata["continue"] = token
             if page.remaining is not None:
                 metadata["remainingItemCount"] = page.remaining
-        if served.from_storage is not None:
-            values = [served.presenter.object(v) for v in values]
         out = table.of_objects(
-            served.strategy.columns, values, shape, engine.clock.now(), include_of(call), metadata
+            served.strategy.columns,
+            values,
+            shape,
+            engine.clock.now(),
+            include_of(call),
+            metadata,
+            served.presenter,
         )
         return Response(200, negotiate.encode(out, shape.media), shape.media)
     presenter = served.presenter_for(shape)

@@ -70,8 +70,9 @@ async def update(engine: Engine, call: Call, served: Served) -> Response:
     """PUT of an object or of one of its subresources that has the object's own kind."""
     options = write_options(call.info, "UpdateOptions")
     target = target_of(call, served, options, "UpdateOptions")
+    warnings = list(call.warnings)
     for _ in range(RETRIES):
-        call.warnings.clear()
+        call.warnings[:] = warnings
         new = read_object(call, served, options)
         metadata = new["metadata"]
         check_names(target, metadata)
