@@ -64,6 +64,7 @@ class Reporter:
         self._clock = clock
         self._wanted: Status | None = None
         self._writing = False
+        self._revision = ""
 
     def want(self, status: Status) -> bool:
         """Note the status to write; True where a writer must be started (`write`)."""
@@ -71,6 +72,26 @@ class Reporter:
             return False
         self._wanted = status
         return not self._writing
+
+    def reconcile(self, pod: Pod) -> bool:
+        """Whether somebody else changed, after our last write, what is ours to say: then it is written
+        again."""
+        if (
+            self._writing
+            or not self.sent
+            or not _later(pod.metadata.resource_version, self._revision)
+        ):
+            return False
+        there = {c.type: c.status for c in pod.status.conditions}
+        kept = [c for c in self.sent["conditions"] if there.get(c["type"]) == c["status"]] if (
+            "conditions" in self.sent) else []  # fmt: skip
+        changed = len(kept) != len(self.sent.get("conditions", ()))
+        if changed:
+            self.sent = self.sent | {"conditions": kept}
+        if pod.status.phase != self.sent.get("phase"):
+            self.sent = {k: v for k, v in self.sent.items() if k != "phase"}
+            changed = True
+        return changed
 
     @property
     def idle(self) -> bool:
@@ -110,7 +131,7 @@ class Reporter:
             self._wanted = status
 
     async def _send(self, pod: Pod, patch: Status) -> None:
-        await self._client.patch(
+        written = await self._client.patch(
             PODS,
             pod.metadata.name,
             pod.metadata.namespace,
@@ -118,3 +139,9 @@ class Reporter:
             kind="strategic",
             subresource="status",
         )
+        self._revision = written["metadata"].get("resourceVersion", "")
+
+
+def _later(revision: str, other: str) -> bool:
+    """Whether `revision` came after `other`; not where one is unknown."""
+    return revision.isdecimal() and other.isdecimal() and int(revision) > int(other)

@@ -102,6 +102,7 @@ class PodWorker:
         """The pod changed in the API."""
         changed_spec = pod.spec != self._pod.spec
         self._pod = pod
+        self._reporter.reconcile(pod)
         self.wake(hurry=changed_spec)
 
     def gone(self) -> None:

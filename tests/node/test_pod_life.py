@@ -1,8 +1,11 @@
 """Pods from bound to gone, as a user sees them: simulated containers, the real API server, virtual time."""
 
+import base64
+import json
+
 import pytest
 
-from skiff.api.resources import CONFIGMAPS, PODS
+from skiff.api.resources import CONFIGMAPS, PODS, RESOURCES, SECRETS
 from skiff.node.runtime import ExecResult
 from skiff.node.simulated import annotations
 from tests.node.world import World, condition, container, pod, run, state, status_of
@@ -459,5 +462,65 @@ def test_a_sleep_hook_delays_the_stop():
         await w.delete("web")
         await w.gone("web")
         assert 10 <= w.clock.now() - began <= 13
+
+    run(test)
+
+
+def test_what_is_the_kubelets_to_say_is_put_right():
+    async def test(w: World) -> None:
+        await w.create(pod("web"))
+        await w.running("web")
+        wrong = {
+            "status": {"message": "patched", "conditions": [{"type": "Ready", "status": "False"}]}
+        }
+        found = await w.client.patch(
+            PODS, "web", "default", wrong, kind="strategic", subresource="status"
+        )
+        assert condition(found, "Ready")["status"] == "False"
+        found = await w.running("web", 5)
+        assert found["status"]["message"] == "patched"
+
+    run(test)
+
+
+def test_runtime_classes_name_the_handler():
+    async def test(w: World) -> None:
+        classes = RESOURCES["node.k8s.io", "v1", "runtimeclasses"]
+        made = {
+            "apiVersion": "node.k8s.io/v1",
+            "kind": "RuntimeClass",
+            "metadata": {"name": "fast"},
+            "handler": "runc",
+        }
+        await w.client.create(classes, made)
+        await w.create(pod("web", runtimeClassName="fast"))
+        await w.running("web")
+        (sandbox,) = await w.runtime.list_sandboxes()
+        assert sandbox.runtime_handler == "runc"
+
+    run(test)
+
+
+def test_pull_secrets_are_used():
+    used = []
+
+    async def test(w: World) -> None:
+        pull = w.simulated.pull_image
+
+        async def noting(image, auth, sandbox):
+            used.append((image, auth.username if auth else ""))
+            return await pull(image, auth, sandbox)
+
+        w.simulated.pull_image = noting
+        auths = {"auths": {"r.example": {"username": "me", "password": "x"}}}
+        data = base64.b64encode(json.dumps(auths).encode()).decode()
+        secret = {"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/dockerconfigjson",
+                  "metadata": {"name": "pull"}, "data": {".dockerconfigjson": data}}  # fmt: skip
+        await w.client.create(SECRETS, secret, "default")
+        main = container(image="r.example/web:1")
+        await w.create(pod("web", main, imagePullSecrets=[{"name": "pull"}, {"name": "absent"}]))
+        await w.running("web")
+        assert used == [("r.example/web:1", "me")]
+        await w.event("web", "FailedToRetrieveImagePullSecret", "(absent)")
 
     run(test)
