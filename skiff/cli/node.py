@@ -21,7 +21,7 @@ from skiff.cli.process import run_process
 from skiff.cli.server import advertise_address
 from skiff.client.client import Client
 from skiff.client.informer import Informer
-from skiff.network.proxy.nft import Nftables
+from skiff.network.proxy.nft import kernel_filter
 from skiff.network.run import NetworkConfig, NodeNetwork
 from skiff.node.config import KubeletConfig
 from skiff.node.images import ensure_pause_image
@@ -143,7 +143,7 @@ class RealNode:
         network = NodeNetwork(
             network_config(layout, self._settings, config.node_name),
             proxy,
-            Nftables,
+            kernel_filter,
             clock,
             entropy,
         )

@@ -24,11 +24,14 @@ from skiff.network.cni import NetworkError, PodNetwork
 from skiff.network.dns.forward import Forwarder, system_upstreams
 from skiff.network.dns.publish import DnsPublisher
 from skiff.network.dns.run import DnsServer
+from skiff.network.proxy.conntrack import ConntrackFlows
+from skiff.network.proxy.endpoints import Place
 from skiff.network.proxy.nft import PacketFilter
 from skiff.network.proxy.run import Proxy
 
 RETRY_S = 2.0
 DNS_PORT = 53
+ZONE_LABEL = "topology.kubernetes.io/zone"
 DNS_HOST_NUMBER = 10
 """The cluster DNS has the tenth address of the Service range, by convention."""
 
@@ -94,11 +97,14 @@ class NodeNetwork:
                 services,
                 slices,
                 self._make_filter(),
+                ConntrackFlows(),
                 self._clock,
-                node_name=config.node_name,
+                place=_place(node),
                 table=config.table,
                 pod_cidr=config.cluster_cidr,
+                service_cidr=config.service_cidr,
             )
+            own.subscribe(lambda _, now: proxy.move(_place(now)) if now is not None else None)
             upstreams = system_upstreams(config.resolv_conf, (config.cluster_dns, network.gateway))
             dns = DnsServer(
                 services,
@@ -140,3 +146,7 @@ class NodeNetwork:
                 await self._clock.sleep(RETRY_S)
             else:
                 return
+
+
+def _place(node: Node) -> Place:
+    return Place(node.metadata.name, node.metadata.labels.get(ZONE_LABEL, ""))
