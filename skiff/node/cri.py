@@ -9,8 +9,12 @@ ends; elsewhere it waits for ever, and listing has to find out. Import this modu
 """
 
 import asyncio
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
+
+# gRPC's fork handlers are for programs that fork and go on; ours only start other programs.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 import grpc
 import grpc.aio

@@ -26,8 +26,8 @@ from skiff.node.runtime import (
     ContainerState,
     ContainerStatus,
     Runtime,
-    RuntimeNotFound,
     RuntimeRemoteError,
+    RuntimeUnavailable,
     Sandbox,
 )
 
@@ -182,8 +182,10 @@ class Observer:
         if sandbox.ready:
             try:
                 ips = (await self._runtime.sandbox_status(sandbox.id)).ips
-            except RuntimeNotFound:
-                ips = ()
+            except RuntimeUnavailable:
+                raise
+            except RuntimeRemoteError as e:
+                log.debug("sandbox %s: %s", sandbox.id, e)
         return SeenSandbox(sandbox.id, sandbox.attempt, sandbox.ready, sandbox.created_at, ips)
 
     async def _look_at_container(self, container: Container) -> SeenContainer | None:
@@ -192,7 +194,10 @@ class Observer:
             return known
         try:
             status = await self._runtime.container_status(container.id)
-        except RuntimeNotFound:
+        except RuntimeUnavailable:
+            raise
+        except RuntimeRemoteError as e:
+            log.debug("container %s: %s", container.id, e)
             return None
         message = ""
         if status.state is ContainerState.EXITED:

@@ -129,22 +129,31 @@ class Puller:
         return image
 
     async def _pull_once(self, pod: Pod, full: str, sandbox: SandboxConfig) -> float:
-        """Pull, or wait for a pull of the same image under way; when the pull began."""
-        running = self._pulls.get(full)
-        if running is not None and not pod.spec.image_pull_secrets:
-            began = self._clock.monotonic()
-            await asyncio.shield(running)
-            return began
+        """Pull, or share a pull of the same image that is under way; when the pull began."""
+        if not pod.spec.image_pull_secrets:
+            while (running := self._pulls.get(full)) is not None:
+                began = self._clock.monotonic()
+                await asyncio.wait([running])
+                if not running.cancelled():
+                    running.result()
+                    return began
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._pulls[full] = done
+        self._pulls.setdefault(full, done)
         began = self._clock.monotonic()
         try:
             await self._pull_with_credentials(pod, full, sandbox)
+        except RuntimeRemoteError as e:
+            done.set_exception(e)
+            done.exception()  # seen: nobody may be waiting
+            raise
+        except BaseException:
+            done.cancel()  # whoever waits pulls himself
+            raise
+        else:
+            done.set_result(None)
         finally:
-            # Whoever waited looks for the image himself: a failure of this pull is his failure then.
             if self._pulls.get(full) is done:
                 del self._pulls[full]
-            done.set_result(None)
         return began
 
     async def _pull_with_credentials(self, pod: Pod, full: str, sandbox: SandboxConfig) -> None:

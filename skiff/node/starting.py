@@ -105,6 +105,10 @@ class Starter:
         try:
             await self._clear_old_sandboxes(pod, plan.sandbox_changed)
             self.handler = await tools.runtime_handler(pod)
+            if pod.spec.host_users is False:
+                raise ValueError(
+                    f'RuntimeClass handler "{self.handler}" does not support user namespaces'
+                )
             config = self._sandbox_config(pod, plan.sandbox_attempt)
             if tools.on_disk:
                 _make_log_directories(config.log_directory, [])

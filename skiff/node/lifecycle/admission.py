@@ -51,7 +51,8 @@ def admit(
     `allowed_sysctls` are unsafe ones that the node's owner allows (a name, or a prefix with `*`)."""
     others = list(others)
     return (
-        _check_sysctls(pod, allowed_sysctls)
+        _check_support(pod)
+        or _check_sysctls(pod, allowed_sysctls)
         or _check_affinity(pod, node)
         or _check_ports(pod, others)
         or _check_resources(pod, others, allocatable)
@@ -110,6 +111,21 @@ def _milli(amount: Quantity) -> int:
 
 def _whole(amount: Quantity) -> int:
     return amount.whole()
+
+
+def _check_support(pod: Pod) -> Verdict | None:
+    """What this node cannot do at all."""
+    if pod.spec.os is not None and pod.spec.os.name not in ("", "linux"):
+        return Verdict(
+            "PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS"
+        )
+    shared = pod.spec.security_context
+    if shared is not None and shared.supplemental_groups_policy == "Strict":
+        return Verdict(
+            "SupplementalGroupsPolicyNotSupported",
+            "SupplementalGroupsPolicy=Strict is not supported in this node",
+        )
+    return None
 
 
 def _check_sysctls(pod: Pod, allowed: Iterable[str]) -> Verdict | None:
