@@ -30,6 +30,7 @@ from skiff.controllers.replicaset import (
 )
 from skiff.controllers.rootca import RootCaReconciler
 from skiff.controllers.serviceaccount import ServiceAccountReconciler
+from skiff.controllers.statefulset.run import StatefulSetReconciler
 
 
 class Row(NamedTuple):
@@ -48,6 +49,7 @@ CONTROLLERS: Final[tuple[Row, ...]] = (
     Row("replicationcontroller-controller", lambda c: ReplicaReconciler(c, REPLICATION_CONTROLLER)),
     Row("deployment-controller", DeploymentReconciler),
     Row("daemonset-controller", DaemonSetReconciler),
+    Row("statefulset-controller", StatefulSetReconciler),
     Row("job-controller", JobReconciler),
     Row("ttl-after-finished-controller", JobTtl),
     Row("cronjob-controller", CronJobReconciler),
