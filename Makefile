@@ -7,7 +7,7 @@ SKIFF := $(BIN)/skiff
 # UP: more flags for `skiff up`, such as UP="--secure-port 7443".
 UP ?=
 
-.PHONY: help up down test check bench format conformance install dev-install system clean
+.PHONY: help up down test check bench format proto conformance install dev-install system clean
 
 help:
 	@echo "make up      install what is needed, start a cluster, say what to do next"
@@ -53,6 +53,9 @@ lint: dev-install
 
 check: dev-install lint
 	$(BIN)/python -m pytest -m "not real"
+
+proto: dev-install
+	$(BIN)/python -m grpc_tools.protoc -I skiff/node --python_out=skiff/node --pyi_out=skiff/node cri.proto containerd_events.proto
 
 format: dev-install
 	$(BIN)/ruff format .
