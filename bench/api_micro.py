@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import orjson
@@ -26,7 +27,7 @@ from skiff.server.run import ServerComponent, ServerConfig
 PODS = "/api/v1/namespaces/default/pods"
 
 
-def serve(directory: str, pipe) -> None:
+def serve(directory: str, pipe: Connection) -> None:
     """The server's process."""
 
     async def main() -> None:
@@ -66,10 +67,10 @@ class Caller(asyncio.Protocol):
         self.status = 0
         self.size = 0
 
-    def connection_made(self, transport) -> None:
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
 
-    def connection_lost(self, exc) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
         if self.future and not self.future.done():
             self.future.set_exception(exc or ConnectionError("closed"))
 
@@ -142,7 +143,9 @@ class Bench:
             for _ in range(count)
         ]
 
-    async def row(self, name: str, connections: int, make: Callable[[], bytes], *, total=0) -> None:
+    async def row(
+        self, name: str, connections: int, make: Callable[[], bytes], *, total: int = 0
+    ) -> None:
         callers = await self.connect(connections)
         times: list[float] = []
         codes: dict[int, int] = {}

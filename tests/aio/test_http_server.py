@@ -144,7 +144,7 @@ def test_head_has_no_body_and_old_clients_close() -> None:
         writer.write(b"HEAD /h HTTP/1.1\r\n\r\nGET /n HTTP/1.0\r\n\r\n")
         _, headers = await read_head(reader)
         assert headers["content-length"] == str(len("HEAD /h  "))
-        status, headers, body = await read(reader)
+        status, headers, _ = await read(reader)
         assert (status, headers["connection"]) == (200, "close")
         assert await reader.read() == b""
 
@@ -191,7 +191,7 @@ def test_a_stream_is_chunked_and_knows_when_the_peer_has_gone() -> None:
 
     async def test(server: Server, reader: Reader, writer: Sender) -> None:
         writer.write(b"GET / HTTP/1.1\r\n\r\n")
-        status, headers = await read_head(reader)
+        _, headers = await read_head(reader)
         assert headers["transfer-encoding"] == "chunked"
         assert await reader.readexactly(9) == b"4\r\none\n\r\n"
         writer.close()

@@ -82,9 +82,7 @@ def test_what_was_written_is_there_after_a_restart(tmp_path: Path) -> None:
 
     async def read(client: HttpClient, component: ServerComponent) -> None:
         assert await call(client, "GET", f"{PATH}/kept") == (200, made[0])
-        status, service = await call(
-            client, "GET", "/api/v1/namespaces/default/services/kubernetes"
-        )
+        _, service = await call(client, "GET", "/api/v1/namespaces/default/services/kubernetes")
         assert service["spec"]["clusterIP"] == "10.96.0.1"
 
     serve(tmp_path, write)
