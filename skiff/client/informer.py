@@ -19,7 +19,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from skiff.aio.backoff import Backoff
 from skiff.aio.run import Started
-from skiff.api.errors import ApiError, Expired, Gone
+from skiff.api.errors import ApiError, Expired, Gone, ServiceUnavailable
 from skiff.api.resources import Resource
 from skiff.api.views.base import ObjectView
 from skiff.client.cache import Cache, IndexFunction, Subscriber
@@ -102,6 +102,9 @@ class Informer(Generic[V]):
                 if self._failures == 1:
                     continue
             except Unreachable as e:
+                self._failures += 1
+                log.debug("%s: %s", self._resource.plural, e)
+            except ServiceUnavailable as e:
                 self._failures += 1
                 log.debug("%s: %s", self._resource.plural, e)
             except ApiError as e:

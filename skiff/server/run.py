@@ -150,9 +150,10 @@ class ServerComponent:
         assembly.writes_under_way = lambda: api.mutating
         kubelets = Kubelets(api.engine, *kubelet_tls(config))
         api.add_connectors(connectors(api.engine, kubelets, entropy=self.entropy))
-        http.handler = api.handle
         try:
+            # Served from here on: before, a client would be told that it may not do what it may.
             await assembly.start(api.handle)
+            http.handler = api.handle
             settle_memory()
             upkeep = Group(
                 [
