@@ -92,8 +92,12 @@ async def endpoints(world: World, ready: int, other: int = 0, name: str = "web")
 
 
 @pytest.mark.conformance(
-    "[sig-network] EndpointSlice should create and delete Endpoints and EndpointSlices for a Service "
-    "with a selector specified [Conformance]"
+    "[sig-network] EndpointSlice should create Endpoints and EndpointSlices for Pods matching a "
+    "Service [Conformance]"
+)
+@pytest.mark.conformance(
+    "[sig-network] EndpointSlice should create and delete EndpointSlices for a Service with a selector "
+    "that matches no pods [Conformance]"
 )
 def test_endpoints_follow_pods() -> None:
     async def test(world: World) -> None:

@@ -137,6 +137,10 @@ def test_background_deletion_takes_the_whole_tree() -> None:
     run(test, play=True)
 
 
+@pytest.mark.conformance(
+    "[sig-api-machinery] Garbage collector should keep the rc around until all its pods are deleted if "
+    "the deleteOptions says so [Serial] [Conformance]"
+)
 def test_foreground_deletion_removes_the_owner_last() -> None:
     async def test(world: World) -> None:
         await world.client.create(DEPLOYMENTS, workload("Deployment", "web", 3))
@@ -183,7 +187,7 @@ def test_orphans_stay_and_are_adopted_again() -> None:
 
 @pytest.mark.conformance(
     "[sig-api-machinery] Garbage collector should not delete dependents that have both valid owner "
-    "and owner that's waiting for dependents to be deleted [Conformance]"
+    "and owner that's waiting for dependents to be deleted [Serial] [Conformance]"
 )
 def test_a_second_owner_keeps_the_dependent() -> None:
     async def test(world: World) -> None:
