@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from skiff.server.assemble import Assembly, Settings
 from skiff.server.listing import decode_token, encode_token
 from skiff.server.request import parse
 from tests.server.engine_world import CONFIGMAPS, PODS, World, configmap, play, pod
@@ -306,3 +307,19 @@ def test_request_lines(method: str, path: str, query: str, expected: str) -> Non
         if value:
             parts.append(f"{label}={value}")
     assert " ".join(parts) == expected
+
+
+@pytest.mark.conformance(
+    "[sig-api-machinery] Servers with support for Table transformation should return a 406 for a "
+    "backend which does not implement metadata [Conformance]"
+)
+def test_what_is_no_object_is_no_table() -> None:
+    async def test(w: World) -> None:
+        review = {"spec": {"resourceAttributes": {"verb": "list", "resource": "pods"}}}
+        path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+        accept = "application/json;as=Table;v=v1;g=meta.k8s.io"
+        answer = await w.call("POST", path, review, {"accept": accept})
+        assert (answer.status, answer.json["reason"]) == (406, "NotAcceptable")
+        assert (await w.call("POST", path, review)).status == 201
+
+    play(test, lambda engine: Assembly(engine, Settings()).parts)
