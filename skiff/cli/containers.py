@@ -43,7 +43,8 @@ def prepare_containerd(layout: Layout) -> list[str]:
 
 
 def clean_machine(layout: Layout) -> None:
-    """Remove the cluster's containers, mounts, pod interfaces and packet-filter tables. Safe to repeat.
+    """Remove the cluster's containers, mounts, cgroups, pod interfaces and packet-filter tables. Safe to
+    repeat.
 
     A containerd that is not running is started for as long as this takes: only it knows its containers.
     """
@@ -59,6 +60,9 @@ def clean_machine(layout: Layout) -> None:
                 started.wait(10)
         _end_shims(layout)
     _unmount_below(layout)
+    from skiff.node.cgroups import remove_cgroups  # with all views: the supervisor does without
+
+    remove_cgroups(f"/kubepods-{layout.tag}" if layout.tag else "/kubepods")
     _remove_network(layout)
     shutil.rmtree(layout.pod_logs, ignore_errors=True)
 

@@ -141,6 +141,14 @@ class Cgroups:
         return settings
 
 
+def remove_cgroups(root: str, mount: Path = MOUNT) -> None:
+    """Remove the pods' common cgroup from every tree, once nothing runs in it."""
+    for base in (mount, *(p for p in mount.glob("*") if p.is_dir() and not p.is_symlink())):
+        directory = base / root.lstrip("/")
+        if directory.is_dir():
+            _remove(directory)
+
+
 def cpu_weight(shares: int) -> int:
     """Shares of v1 as the weight of v2: 2…262144 spread over 1…10000, as runtimes do."""
     return 1 + (shares - 2) * 9999 // 262_142
