@@ -3,11 +3,13 @@
 import pytest
 
 from skiff.api.errors import NotFound
-from skiff.api.resources import CONFIGMAPS, DEPLOYMENTS, PODS, REPLICASETS
+from skiff.api.resources import CONFIGMAPS, DEPLOYMENTS, PODS, REPLICASETS, RESOURCES
 from skiff.api.views.meta import ObjectMeta, OwnerReference
 from skiff.controllers.garbage.graph import Graph
 from tests.controllers.test_deployment import available
 from tests.controllers.world import Object, World, run, workload
+
+RCS = RESOURCES["", "v1", "replicationcontrollers"]
 
 
 def meta(
@@ -119,10 +121,6 @@ async def absent(world: World, resource, name: str):
     "[sig-api-machinery] Garbage collector should delete RS created by deployment when not orphaning "
     "[Conformance]"
 )
-@pytest.mark.conformance(
-    "[sig-api-machinery] Garbage collector should delete pods created by rc when not orphaning "
-    "[Conformance]"
-)
 def test_background_deletion_takes_the_whole_tree() -> None:
     async def test(world: World) -> None:
         await world.client.create(DEPLOYMENTS, workload("Deployment", "web", 3))
@@ -137,10 +135,6 @@ def test_background_deletion_takes_the_whole_tree() -> None:
     run(test, play=True)
 
 
-@pytest.mark.conformance(
-    "[sig-api-machinery] Garbage collector should keep the rc around until all its pods are deleted if "
-    "the deleteOptions says so [Serial] [Conformance]"
-)
 def test_foreground_deletion_removes_the_owner_last() -> None:
     async def test(world: World) -> None:
         await world.client.create(DEPLOYMENTS, workload("Deployment", "web", 3))
@@ -228,3 +222,55 @@ def test_owners_that_never_were_and_owners_elsewhere() -> None:
         await absent(world, CONFIGMAPS, "child")
 
     run(test)
+
+
+async def running_rc(world: World) -> None:
+    await world.client.create(RCS, workload("ReplicationController", "rc", 2))
+
+    async def ready():
+        found = await world.client.get(RCS, "rc", "default")
+        return found["status"].get("readyReplicas") == 2
+
+    await world.until(ready)
+
+
+@pytest.mark.conformance(
+    "[sig-api-machinery] Garbage collector should delete pods created by rc when not orphaning "
+    "[Conformance]"
+)
+@pytest.mark.conformance(
+    "[sig-api-machinery] Garbage collector should keep the rc around until all its pods are deleted if "
+    "the deleteOptions says so [Serial] [Conformance]"
+)
+@pytest.mark.parametrize("propagation", ["Background", "Foreground"])
+def test_an_rc_takes_its_pods_along(propagation: str) -> None:
+    async def test(world: World) -> None:
+        await running_rc(world)
+        await world.client.delete(RCS, "rc", "default", propagation=propagation)
+
+        async def check():
+            pods = await world.objects(PODS)
+            rcs = await world.objects(RCS)
+            assert rcs or propagation == "Background" or not pods
+            return not rcs and not pods
+
+        await world.until(check, every_s=0.001)
+
+    run(test, play=True)
+
+
+@pytest.mark.conformance(
+    "[sig-api-machinery] Garbage collector should orphan pods created by rc if delete options say so "
+    "[Serial] [Conformance]"
+)
+def test_an_rc_may_leave_its_pods() -> None:
+    async def test(world: World) -> None:
+        await running_rc(world)
+        await world.client.delete(RCS, "rc", "default", propagation="Orphan")
+        await absent(world, RCS, "rc")
+        await world.clock.sleep(30)
+        pods = await world.objects(PODS)
+        assert len(pods) == 2
+        assert not any(p["metadata"].get("ownerReferences") for p in pods)
+
+    run(test, play=True)
