@@ -80,7 +80,7 @@ def test_events_are_written_and_counted(component: str) -> None:
         assert event.count == 3
         assert (event.reason, event.message, event.type) == ("Broken", "it is", "Warning")
         assert event.involved_object.kind == "ConfigMap"
-        assert event.source.component == component or "kubelet"
+        assert event.source.component == (component or "kubelet")
         assert event.source.host == "node-1"
         assert event.metadata.name.startswith("c.")
         assert EVENTS.plural == "events"
