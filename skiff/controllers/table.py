@@ -12,6 +12,7 @@ from skiff.controllers.context import Context
 from skiff.controllers.cronjob.run import CronJobReconciler
 from skiff.controllers.daemonset.run import DaemonSetReconciler
 from skiff.controllers.deployment.run import DeploymentReconciler
+from skiff.controllers.disruption import DisruptionReconciler
 from skiff.controllers.endpoints import EndpointsReconciler
 from skiff.controllers.endpointslice.mirror import MirrorReconciler
 from skiff.controllers.endpointslice.run import EndpointSliceReconciler
@@ -56,6 +57,7 @@ CONTROLLERS: Final[tuple[Row, ...]] = (
     Row("endpoints-controller", EndpointsReconciler),
     Row("endpointslice-controller", EndpointSliceReconciler),
     Row("endpointslice-mirroring-controller", MirrorReconciler),
+    Row("disruption-controller", DisruptionReconciler),
     Row("node-ipam-controller", NodeIpam),
     Row("node-lifecycle-controller", NodeLifecycle),
     Row("taint-eviction-controller", TaintEviction),
