@@ -7,11 +7,23 @@ import fcntl
 import os
 import shutil
 import socket
+import struct
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from skiff.cli.exits import ALREADY_RUNNING, BAD_STATE, NOT_PERMITTED, PORT_IN_USE, CommandError
-from skiff.cli.layout import Layout
+from skiff.cli.exits import (
+    ALREADY_RUNNING,
+    BAD_STATE,
+    NOT_PERMITTED,
+    PORT_IN_USE,
+    RANGE_IN_USE,
+    CommandError,
+)
+from skiff.cli.layout import Layout, Settings
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Network
 
 NEEDED = {
     "containerd": "containerd",
@@ -22,6 +34,9 @@ NEEDED = {
     "ip": "iproute2",
 }
 """Programs that real containers need, and the Debian packages that carry them."""
+
+ROUTES = Path("/proc/net/route")
+ROUTE_REJECT = 0x0200  # RTF_REJECT of linux/route.h: such a route leads nowhere
 
 CNI_DIRECTORIES = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
 CNI_NEEDED = ("bridge", "host-local", "loopback", "portmap")
@@ -103,6 +118,74 @@ def free_port(port: int, address: str, flag: str) -> None:
                 f"port {port} is in use{by}; stop that program or choose another port with {flag}",
                 PORT_IN_USE,
             ) from e
+
+
+def free_ranges(settings: Settings, bridge: str, *, fresh: bool, routes: Path = ROUTES) -> None:
+    """The ranges of pods and Services do not overlap with each other, nor with what this machine reaches
+    through other interfaces than the cluster's own `bridge`.
+
+    A new cluster (`fresh`) may not take any part of such a range. One that exists cannot change its
+    own; it only stands back where the other route is as narrow and would take its packets."""
+    import ipaddress  # real containers only: the supervisor stays small
+
+    found = list(_routes(routes))
+    chosen = [
+        (what, flag, ipaddress.IPv4Network(text))
+        for what, flag, texts in (
+            ("pod", "--cluster-cidr", settings.cluster_cidr),
+            ("service", "--service-cluster-ip-range", settings.service_cidr),
+        )
+        for text in texts.split(",")
+        if ":" not in text
+    ]
+    for what, flag, mine in chosen:
+        for interface, theirs in found:
+            taken = fresh or theirs.prefixlen >= mine.prefixlen
+            if interface != bridge and taken and mine.overlaps(theirs):
+                remedy = (
+                    f"choose another with {flag}"
+                    if fresh
+                    else f"take that route away, or start a new cluster with another --state-dir and {flag}"
+                )
+                raise CommandError(
+                    f"the {what} range {mine} overlaps with {theirs}, which this machine reaches "
+                    f"through interface {interface}; {remedy}",
+                    RANGE_IN_USE,
+                )
+    for _, flag, mine in chosen[1:]:
+        if mine.overlaps(chosen[0][2]):
+            raise CommandError(
+                f"the pod range {chosen[0][2]} and the service range {mine} overlap; "
+                f"choose others with --cluster-cidr or {flag}",
+                RANGE_IN_USE,
+            )
+
+
+def _routes(table: Path) -> "Iterable[tuple[str, IPv4Network]]":
+    """Interface and destination of each IPv4 route, without those of everything (0.0.0.0/0)."""
+    import ipaddress  # as above
+
+    try:
+        lines = table.read_text().splitlines()[1:]
+    except OSError:
+        return
+    for line in lines:
+        fields = line.split()
+        destination, flags, mask = (int(fields[n], 16) for n in (1, 3, 7))
+        length = mask.bit_count()
+        if length and not flags & ROUTE_REJECT:
+            yield fields[0], ipaddress.IPv4Network((struct.pack("=I", destination), length))
+
+
+def missing_kernel_parts() -> list[str]:
+    """What Services need of the kernel and this one lacks, as a reason; empty where all is there."""
+    from skiff.network.proxy.nft import NftCommand, PacketFilterError, probe  # real containers only
+
+    try:
+        probe(NftCommand())
+    except PacketFilterError as e:
+        return [str(e).splitlines()[0]]
+    return []
 
 
 def _listener(port: int) -> str:

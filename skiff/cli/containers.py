@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from skiff.cli.layout import Layout
+from skiff.network.cni import NetworkError, remove_bridge
 from skiff.node.containerd import (
     ContainerdLayout,
     command,
@@ -116,11 +117,11 @@ def _unmount_below(layout: Layout) -> None:
 def _remove_network(layout: Layout) -> None:
     if os.geteuid() != 0:
         return
-    if Path(f"/sys/class/net/{layout.bridge}").exists():
-        subprocess.run(["ip", "link", "delete", layout.bridge], capture_output=True, check=False)
+    with contextlib.suppress(NetworkError):
+        remove_bridge(layout.bridge)
     for family in ("ip", "ip6"):
         table = ["nft", "delete", "table", family, layout.name]
         subprocess.run(table, capture_output=True, check=False)
     networks = Path("/var/lib/cni") / layout.bridge
     shutil.rmtree(networks, ignore_errors=True)
-    shutil.rmtree(layout.root / "cni/addresses", ignore_errors=True)
+    shutil.rmtree(layout.root / "cni-addresses", ignore_errors=True)

@@ -82,6 +82,10 @@ def _preflight(settings: Settings, layout: Layout) -> tuple[Settings, list[str]]
     if missing:
         reasons.append("missing: " + ", ".join(missing))
     if not reasons:
+        reasons = checks.missing_kernel_parts()
+    if not reasons:
+        fresh = not (layout.root / "containerd").exists()
+        checks.free_ranges(settings, layout.bridge, fresh=fresh)
         return settings, []
     if (layout.root / "containerd").exists():
         code = NOT_PERMITTED if os.geteuid() != 0 else MISSING

@@ -1,5 +1,6 @@
 """Rulesets, their differences and the table of many owners, against a tiny nf_tables and the real one."""
 
+import itertools
 import os
 import string
 
@@ -12,8 +13,8 @@ from skiff.network.proxy.base import base_rules
 from skiff.network.proxy.endpoints import Place
 from skiff.network.proxy.model import NOTHING, Map, Ruleset, Share, Table, changes, whole
 from skiff.network.proxy.nft import (
-    NftCommand,
     Nftables,
+    NftCommand,
     PacketFilterError,
     RecordedPacketFilter,
     probe,
@@ -52,7 +53,11 @@ def rulesets(draw: st.DrawFn) -> Ruleset:
         later = sorted(names)[at + 1 :]
         rules = draw(st.lists(st.sampled_from(["drop", "accept", "counter"]), max_size=2))
         rules += [f"goto {draw(st.sampled_from(later))}"] if later and draw(st.booleans()) else []
-        rules += [f"ip saddr @{draw(st.sampled_from(sets))} drop"] if sets and draw(st.booleans()) else []
+        rules += (
+            [f"ip saddr @{draw(st.sampled_from(sets))} drop"]
+            if sets and draw(st.booleans())
+            else []
+        )
         chains[name] = tuple(rules)
     keys = draw(st.lists(st.integers(1, 6), unique=True, max_size=4))
     elements = {str(k): f"goto {draw(st.sampled_from(names))}" if names else "drop" for k in keys}
@@ -79,7 +84,7 @@ def test_the_kernel_agrees(rules: list[Ruleset]) -> None:
     def run() -> None:
         kernel = Nftables()
         kernel.run(whole(TABLE, rules[0]))
-        for old, new in zip(rules, rules[1:], strict=False):
+        for old, new in itertools.pairwise(rules):
             kernel.run(changes(TABLE, old, new))
         assert listed(kernel, TABLE) == fresh(kernel, rules[-1])
 
@@ -90,11 +95,15 @@ def listed(kernel: Nftables, table: str) -> list[str]:
     """What stands, in an order that does not depend on history."""
     blocks, block = [], ""
     for line in kernel.run(f"list table {table}\n").splitlines()[1:-1]:
-        line = ", ".join(sorted(p.strip(" ,") for p in line.replace("elements = {", "").split(", ")))
+        line = ", ".join(
+            sorted(p.strip(" ,") for p in line.replace("elements = {", "").split(", "))
+        )
         block += line + "\n"
         if line == "\t}":
             body = block.split("\n")
-            blocks.append("\n".join([body[0], *sorted(body[1:])] if "chain" not in body[0] else body))
+            blocks.append(
+                "\n".join([body[0], *sorted(body[1:])] if "chain" not in body[0] else body)
+            )
             block = ""
     return sorted(blocks)
 
@@ -116,7 +125,9 @@ def shares(draw: st.DrawFn) -> tuple[str, Share]:
     if draw(st.integers(0, 4)) == 0:
         return owner, NOTHING
     chain = f"chain-{owner}"
-    rules = draw(st.lists(st.sampled_from(["drop", "accept", f"ip saddr @set-{owner} drop"]), max_size=3))
+    rules = draw(
+        st.lists(st.sampled_from(["drop", "accept", f"ip saddr @set-{owner} drop"]), max_size=3)
+    )
     values = st.sampled_from(["drop", f"goto {chain}"])
     elements = draw(st.dictionaries(st.sampled_from(KEYS), values, max_size=3))
     members = draw(st.sets(st.sampled_from(["10.0.0.1", "10.0.0.2"])))
@@ -338,21 +349,21 @@ def test_the_tiny_kernel_refuses_what_the_real_one_refuses() -> None:
 # Session affinity over a rewrite
 
 LISTING = """table ip skiff {
-	set hairpin {
-		type ipv4_addr . ipv4_addr
-		elements = { 10.0.0.1 . 10.0.0.1 }
-	}
+    set hairpin {
+        type ipv4_addr . ipv4_addr
+        elements = { 10.0.0.1 . 10.0.0.1 }
+    }
 
-	set from-a-10 {
-		type ipv4_addr
-		size 65535
-		flags dynamic,timeout
-		timeout 3h
-		elements = { 10.0.0.1 expires 2h3m1s996ms, 10.0.0.2 timeout 1h expires 58m59s,
-			     10.0.0.3 expires 496ms }
-	}
+    set from-a-10 {
+        type ipv4_addr
+        size 65535
+        flags dynamic,timeout
+        timeout 3h
+        elements = { 10.0.0.1 expires 2h3m1s996ms, 10.0.0.2 timeout 1h expires 58m59s,
+                10.0.0.3 expires 496ms }
+    }
 }
-"""
+""".replace("    ", "\t")
 
 
 def test_remembered_clients_are_read_and_put_back() -> None:
@@ -377,7 +388,9 @@ def test_remembered_clients_survive_in_the_kernel() -> None:
     def run() -> None:
         kernel, table = Nftables(), services_table()
         sticky = service(sessionAffinity="ClientIP")
-        table.put("web", plan_service(sticky, [endpoint_slice("10.244.0.2")], PLACE, POD_CIDR).share)
+        table.put(
+            "web", plan_service(sticky, [endpoint_slice("10.244.0.2")], PLACE, POD_CIDR).share
+        )
         kernel.run(table.start())
         (name,) = table.sets
         kernel.run(f"add element {TABLE} {name} {{ 192.0.2.77 expires 1h }}\n")

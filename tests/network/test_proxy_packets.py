@@ -75,9 +75,7 @@ def test_a_client_outside_the_cluster_may_use_cluster_ips_through_the_node(world
 def test_a_pod_reaches_itself_through_its_service(world: World) -> None:
     world.proxy.apply(service(), slice_of(PODS[0]))
     assert ask(world.pods[0], VIP) == (PODS[0], GATEWAY)
-    world.proxy.apply(
-        service(ports=[port(80, protocol="UDP")]), slice_of(PODS[0], protocol="UDP")
-    )
+    world.proxy.apply(service(ports=[port(80, protocol="UDP")]), slice_of(PODS[0], protocol="UDP"))
     assert ask(world.pods[0], VIP, kind=UDP) == (PODS[0], GATEWAY)
 
 
@@ -155,7 +153,7 @@ def test_a_port_that_a_cluster_ip_does_not_have_is_refused(world: World) -> None
 
 
 def test_a_cluster_ip_that_nobody_has_is_silent(world: World) -> None:
-    with pytest.raises(OSError) as raised:  # noqa: PT011 - which kind, is looked at
+    with pytest.raises(OSError) as raised:
         ask(world.pods[0], "10.96.9.9")
     assert isinstance(raised.value, TimeoutError)
 
@@ -227,7 +225,10 @@ def test_new_connections_follow_at_once(world: World) -> None:
 def test_udp_flows_are_forgotten_with_their_endpoint(world: World) -> None:
     made = service(type="NodePort", ports=[port(80, protocol="UDP", nodePort=30053)])
     world.proxy.apply(made, slice_of(PODS[0], protocol="UDP"))
-    with connect(world.pods[2], VIP, 80, UDP) as inside, connect(world.client, NODE, 30053, UDP) as out:
+    with (
+        connect(world.pods[2], VIP, 80, UDP) as inside,
+        connect(world.client, NODE, 30053, UDP) as out,
+    ):
         assert talk(inside)[0] == talk(out)[0] == PODS[0]
         assert world.proxy.apply(made, slice_of(PODS[0], PODS[1], protocol="UDP")) == 0
         assert talk(inside)[0] == talk(out)[0] == PODS[0]  # still there: still its
@@ -260,7 +261,7 @@ def test_pods_may_not_reach_the_nodes_loopback(world: World) -> None:
     pod.shell("ip", "route", "flush", "table", "local", "127.0.0.0/8")
     try:
         pod.ip("route", "add", "127.0.0.1", "via", GATEWAY, "src", PODS[0])
-        with pytest.raises(OSError) as raised:  # noqa: PT011 - which kind, is looked at
+        with pytest.raises(OSError) as raised:
             ask(pod, "127.0.0.1", 9001)
         assert raised.value.errno != errno.ECONNREFUSED
         assert isinstance(raised.value, TimeoutError)

@@ -32,7 +32,12 @@ class Walk:
     masqueraded: set[bool] = field(default_factory=set)
 
     def go(
-        self, to: str, number: int = 80, protocol: str = "tcp", source: str = POD, local: bool = False
+        self,
+        to: str,
+        number: int = 80,
+        protocol: str = "tcp",
+        source: str = POD,
+        local: bool = False,
     ) -> "Walk":
         """`to` is an address, or "node" for a NodePort; `local`: sent by the node itself."""
         share = plan_service(self.service, self.slices, self.place, POD_CIDR).share
@@ -161,7 +166,12 @@ def test_no_endpoints_is_refused_wherever_it_is_reached() -> None:
     )
     for pieces in ([], [endpoint_slice()], [endpoint_slice(endpoint("10.244.0.2", ready=False))]):
         packet = walk(made, *pieces) if pieces else Walk(made, [])
-        for to, number in (("10.96.0.20", 80), ("192.0.2.50", 80), ("203.0.113.5", 80), ("node", 30080)):
+        for to, number in (
+            ("10.96.0.20", 80),
+            ("192.0.2.50", 80),
+            ("203.0.113.5", 80),
+            ("node", 30080),
+        ):
             assert packet.go(to, number, source=OUTSIDE).ends == {"refuse"}
 
 
@@ -296,7 +306,9 @@ def test_dual_stack_addresses_keep_their_own_family() -> None:
 
 def test_nothing_but_addresses_gets_into_rules() -> None:
     made = service(externalIPs=["1.2.3.4 ; flush ruleset"], loadBalancerSourceRanges=["} drop"])
-    rules = plan_service(made, [endpoint_slice("10.244.0.2 ; x"), endpoint_slice("10.244.0.3")], HERE, POD_CIDR)
+    rules = plan_service(
+        made, [endpoint_slice("10.244.0.2 ; x"), endpoint_slice("10.244.0.3")], HERE, POD_CIDR
+    )
     assert ";" not in repr(rules.share.elements) + repr(rules.share.chains)
 
 
@@ -333,7 +345,9 @@ def test_another_timeout_is_another_set() -> None:
 
 
 def test_affinity_none_has_no_sets() -> None:
-    assert not plan_service(service(sessionAffinity="None"), [endpoint_slice(A)], HERE, POD_CIDR).share.sets
+    assert not plan_service(
+        service(sessionAffinity="None"), [endpoint_slice(A)], HERE, POD_CIDR
+    ).share.sets
 
 
 # Endpoints
@@ -392,9 +406,9 @@ def test_slices_of_other_kinds_are_left_out() -> None:
 
 def test_protocol_is_tcp_where_nobody_says() -> None:
     made = service(ports=[{"port": 80}])
-    assert walk(made, endpoint_slice("10.244.0.2", ports=[{"port": 8080}])).go("10.96.0.20").ends == {
-        "10.244.0.2:8080"
-    }
+    assert walk(made, endpoint_slice("10.244.0.2", ports=[{"port": 8080}])).go(
+        "10.96.0.20"
+    ).ends == {"10.244.0.2:8080"}
 
 
 def zoned(address: str, *zones: str, nodes: tuple[str, ...] = (), **more: Any) -> dict[str, Any]:
@@ -419,7 +433,18 @@ def test_hints_keep_traffic_near(ends: list[dict[str, Any]], place: Place, used:
     assert {t.address for t in in_cluster(found, place)} == used
 
 
-@given(st.lists(st.builds(Target, st.just("10.0.0.1"), st.integers(1, 9), st.booleans(), st.booleans(), st.booleans())))
+@given(
+    st.lists(
+        st.builds(
+            Target,
+            st.just("10.0.0.1"),
+            st.integers(1, 9),
+            st.booleans(),
+            st.booleans(),
+            st.booleans(),
+        )
+    )
+)
 def test_usable_endpoints_are_ready_or_none_is(candidates: list[Target]) -> None:
     used = usable(candidates)
     assert set(used) <= set(candidates)
@@ -433,7 +458,9 @@ def test_usable_endpoints_are_ready_or_none_is(candidates: list[Target]) -> None
 
 def test_flows_that_lead_elsewhere_are_forgotten() -> None:
     made = service(
-        ports=[port(53, protocol="UDP", nodePort=30053), port(80)], type="NodePort", externalIPs=["192.0.2.50"]
+        ports=[port(53, protocol="UDP", nodePort=30053), port(80)],
+        type="NodePort",
+        externalIPs=["192.0.2.50"],
     )
     pieces = [endpoint_slice(A, ports=[port(5353, protocol="UDP"), port(8080)])]
     udp = plan_service(made, pieces, HERE, POD_CIDR).udp
@@ -460,7 +487,11 @@ def test_flows_that_lead_elsewhere_are_forgotten() -> None:
 
 
 def test_health_checks_are_for_balancers_with_local_traffic() -> None:
-    wanted = {"type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": 31000}
+    wanted = {
+        "type": "LoadBalancer",
+        "externalTrafficPolicy": "Local",
+        "healthCheckNodePort": 31000,
+    }
     assert health_check_port(service(**wanted)) == 31000
     assert health_check_port(service(**{**wanted, "externalTrafficPolicy": "Cluster"})) == 0
     assert health_check_port(service(**{**wanted, "type": "NodePort"})) == 0

@@ -79,7 +79,9 @@ class World:
         return self.written[-1]
 
 
-def running(test: Callable[[World], Awaitable[None]], prepare: Callable[[World], None] = lambda _: None) -> None:
+def running(
+    test: Callable[[World], Awaitable[None]], prepare: Callable[[World], None] = lambda _: None
+) -> None:
     async def main() -> None:
         world = World()
         prepare(world)
@@ -135,7 +137,9 @@ def test_bursts_are_one_transaction_and_no_change_is_none() -> None:
 def test_a_slice_without_its_service_waits_for_it() -> None:
     async def test(world: World) -> None:
         await world.started.wait()
-        world.slices.put(endpoint_slice("10.244.0.2", of="web"), endpoint_slice("10.244.0.9", of=""))
+        world.slices.put(
+            endpoint_slice("10.244.0.2", of="web"), endpoint_slice("10.244.0.9", of="")
+        )
         await asyncio.sleep(0.01)
         await world.written_after(lambda: world.services.put(service()))
         assert world.verdict("10.96.0.20 . tcp . 80").startswith("goto svc-")
@@ -158,7 +162,9 @@ def test_a_slice_that_changes_its_service_changes_both() -> None:
     running(test, prepare)
 
 
-def test_a_refused_transaction_is_followed_by_the_whole_table(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_refused_transaction_is_followed_by_the_whole_table(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async def test(world: World) -> None:
         await world.started.wait()
         world.filter.fail_next = "Error: something is wrong"
@@ -173,7 +179,9 @@ def test_a_refused_transaction_is_followed_by_the_whole_table(caplog: pytest.Log
     running(test)
 
 
-def test_a_kernel_that_cannot_do_it_is_named_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_kernel_that_cannot_do_it_is_named_and_tried_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     def prepare(world: World) -> None:
         world.filter.fail_next = "Error: Operation not supported"
 
@@ -237,7 +245,8 @@ def test_udp_flows_to_endpoints_that_went_are_forgotten() -> None:
 
 def test_another_zone_plans_anew() -> None:
     ends = [
-        endpoint(f"10.244.0.{n}", hints={"forZones": [{"name": zone}]}) for n, zone in ((2, "a"), (3, "b"))
+        endpoint(f"10.244.0.{n}", hints={"forZones": [{"name": zone}]})
+        for n, zone in ((2, "a"), (3, "b"))
     ]
 
     def prepare(world: World) -> None:
@@ -259,14 +268,15 @@ def test_another_zone_plans_anew() -> None:
 def free_port() -> Iterator[int]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        number = probe.getsockname()[1]
-    return number
+        return probe.getsockname()[1]
 
 
 async def fetch(number: int) -> tuple[int, str]:
     def get() -> tuple[int, str]:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{number}/healthz", timeout=2) as response:
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{number}/healthz", timeout=2
+            ) as response:
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as e:
             with e:

@@ -1,6 +1,6 @@
 """A node, three pods and a client outside, made of network namespaces; every pod says who it is and who asks.
 
-    client 192.0.2.2 ── 192.0.2.1 node 10.244.0.1 ──bridge── pods 10.244.0.11, .12, .13
+client 192.0.2.2 ── 192.0.2.1 node 10.244.0.1 ──bridge── pods 10.244.0.11, .12, .13
 """
 
 import contextlib
@@ -123,14 +123,18 @@ class Echo:
         self._thread = threading.Thread(target=self._serve, name="echo")
         self._thread.start()
 
-    def add(self, host: Host, address: str, port: int, kind: int = socket.SOCK_STREAM) -> socket.socket:
+    def add(
+        self, host: Host, address: str, port: int, kind: int = socket.SOCK_STREAM
+    ) -> socket.socket:
         sock = host.run(socket.socket, socket.AF_INET, kind)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         host.run(sock.bind, (address, port))
         if kind == socket.SOCK_STREAM:
             sock.listen(64)
         self._names[sock.fileno()] = address
-        self._selector.register(sock, selectors.EVENT_READ, "listen" if kind == socket.SOCK_STREAM else "udp")
+        self._selector.register(
+            sock, selectors.EVENT_READ, "listen" if kind == socket.SOCK_STREAM else "udp"
+        )
         return sock
 
     def stop(self) -> None:

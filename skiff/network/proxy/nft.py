@@ -6,8 +6,6 @@ libnftables takes a whole transaction as text in this process, in about half the
 Source: libnftables(3), nft(8).
 """
 
-import ctypes
-import ctypes.util
 import subprocess
 import threading
 from typing import Protocol
@@ -31,6 +29,8 @@ class Nftables:
     """The kernel's nftables, through libnftables. One transaction at a time."""
 
     def __init__(self, name: str = "") -> None:
+        import ctypes.util  # `skiff up` probes with the command, and stays small
+
         name = name or ctypes.util.find_library("nftables") or "libnftables.so.1"
         try:
             library = ctypes.CDLL(name)
