@@ -223,15 +223,17 @@ class PodWorker:
             if retry_at > now:
                 wakes.append(retry_at)
             else:
-                self._starting = self._spawn(self._bring_up(pod, wanted), "bring up")
+                self._starting = self._spawn(self._bring_up(wanted), "bring up")
         return min((w for w in wakes if w is not None), default=None)
 
-    async def _bring_up(self, pod: Pod, wanted: Plan) -> None:
+    async def _bring_up(self, wanted: Plan) -> None:
         def replan() -> Plan:
             now = self._tools.clock.now()
             observed = self._tools.observer.pod(self.uid)
             return plan(pod, observed, self._health(), self._backoffs, now)
 
+        # With the status of this step, which the first step's pod has not: the downward API shows it.
+        pod = self._resizer.allocated(self.view())
         try:
             await self._starter.bring_up(pod, wanted, replan)
             await self._refresh()
