@@ -26,8 +26,8 @@ from skiff.node.runtime import (
     ContainerState,
     ContainerStatus,
     Runtime,
+    RuntimeNotFound,
     RuntimeRemoteError,
-    RuntimeUnavailable,
     Sandbox,
 )
 
@@ -182,10 +182,8 @@ class Observer:
         if sandbox.ready:
             try:
                 ips = (await self._runtime.sandbox_status(sandbox.id)).ips
-            except RuntimeUnavailable:
-                raise
-            except RuntimeRemoteError as e:
-                log.debug("sandbox %s: %s", sandbox.id, e)
+            except RuntimeNotFound:
+                ips = ()
         return SeenSandbox(sandbox.id, sandbox.attempt, sandbox.ready, sandbox.created_at, ips)
 
     async def _look_at_container(self, container: Container) -> SeenContainer | None:
@@ -194,11 +192,10 @@ class Observer:
             return known
         try:
             status = await self._runtime.container_status(container.id)
-        except RuntimeUnavailable:
-            raise
-        except RuntimeRemoteError as e:
-            log.debug("container %s: %s", container.id, e)
-            return None
+        except RuntimeNotFound:
+            return (
+                None  # any other error fails the listing: what is only half seen is not decided on
+            )
         message = ""
         if status.state is ContainerState.EXITED:
             message = termination_message(status) if status.mounts else ""  # a few KB at most

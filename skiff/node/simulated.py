@@ -265,6 +265,10 @@ class SimulatedRuntime:
 
     async def list_containers(self) -> list[Container]:
         self._check()
+        return self.containers()
+
+    def containers(self) -> list[Container]:
+        """All containers."""
         return [
             Container(
                 id=c.id,

@@ -12,7 +12,6 @@ once it is gone there, from the runtime.
 """
 
 import asyncio
-import contextlib
 import logging
 import shutil
 from collections.abc import Callable, Coroutine
@@ -82,6 +81,10 @@ class PodWorker:
         self._reporter = Reporter(tools.client, tools.clock)
         self._group: asyncio.TaskGroup | None = None
         self._starting: asyncio.Task[None] | None = None
+        # Something may have been started that the picture does not show: set when starting begins,
+        # cleared by a look at the runtime after it ended. Nothing is decided on a stale picture.
+        self._stale = False
+        self._looking: asyncio.Task[None] | None = None
         self._winding: asyncio.Task[None] | None = None
         self._stops: dict[str, _Stopping] = {}
         self._told_holds: dict[str, float] = {}
@@ -176,13 +179,21 @@ class PodWorker:
             if pod.spec.host_network:
                 ips = self._tools.facts().ips
             self._tools.probes.sync(pod, observed, ips)
+        for container in observed.running():
+            # It runs after all: what was said of a failed start no longer holds.
+            if container.status.id not in self._starter.hooking:
+                self._starter.waiting.pop(container.status.name, None)
         health = self._health()
         self._maybe_begin_ending(pod, now)
         wake_at = None
-        if self._began_at is None:
-            wake_at = self._step_living(pod, observed, health, now)
-        if self._began_at is not None:
-            wake_at = self._step_ending(pod, observed, now)
+        if self._stale and self._starting is None:
+            if self._looking is None:
+                self._looking = self._spawn(self._look(), "look")
+        else:
+            if self._began_at is None:
+                wake_at = self._step_living(pod, observed, health, now)
+            if self._began_at is not None:
+                wake_at = self._step_ending(pod, observed, now)
         self._report(pod, observed, health, now)
         return wake_at
 
@@ -232,16 +243,29 @@ class PodWorker:
             observed = self._tools.observer.pod(self.uid)
             return plan(pod, observed, self._health(), self._backoffs, now)
 
+        self._stale = True
         # With the status of this step, which the first step's pod has not: the downward API shows it.
         pod = self._resizer.allocated(self.view())
         try:
             await self._starter.bring_up(pod, wanted, replan)
-            await self._refresh()
         except RuntimeRemoteError as e:
             log.debug("pod %s: %s", described(pod), e)
             self._retry_at = self._tools.clock.now() + RETRY_S
         finally:
             self._starting = None
+            self.wake()
+
+    async def _look(self) -> None:
+        """Look at the runtime until it shows what there is."""
+        try:
+            while self._stale:
+                try:
+                    await self._tools.observer.refresh()
+                    self._stale = False
+                except RuntimeRemoteError:
+                    await self._tools.clock.sleep(RETRY_S)
+        finally:
+            self._looking = None
             self.wake()
 
     def _note_hold(self, pod: Pod, hold: Hold) -> None:
@@ -470,10 +494,6 @@ class PodWorker:
             self.wake()
 
     # ---- tasks
-
-    async def _refresh(self) -> None:
-        with contextlib.suppress(RuntimeRemoteError):
-            await self._tools.observer.refresh()
 
     def _spawn(self, work: Coroutine[Any, Any, None], what: str) -> asyncio.Task[None]:
         assert self._group is not None

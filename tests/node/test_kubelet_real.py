@@ -11,12 +11,13 @@ import pytest
 
 from skiff.aio.clock import RealClock
 from skiff.api.resources import PODS
-from skiff.node.cgroups import MOUNT
+from skiff.node.cgroups import MOUNT, remove_cgroups
 from skiff.node.runtime import RuntimeRemoteError
 from tests.node.world import World, condition, container, pod, state, status_of, world
 
 pytestmark = pytest.mark.real
 IMAGE = "busybox:1"
+CGROUP = "/kubepods-node-tests"
 
 
 def sh(script: str, name: str = "main", **fields):
@@ -42,6 +43,7 @@ def run(real_containerd):
                 root_dir=root,
                 pod_logs_dir=real_containerd.directory / "pod-logs",
                 node_ip="10.213.0.1",
+                cgroup_root=CGROUP,
                 **config,
             ) as made:
                 try:
@@ -55,6 +57,7 @@ def run(real_containerd):
         try:
             asyncio.run(main())
         finally:
+            remove_cgroups(CGROUP)
             shutil.rmtree(root, ignore_errors=True)
             shutil.rmtree(real_containerd.directory / "pod-logs", ignore_errors=True)
 
@@ -97,7 +100,7 @@ def test_a_pod_leaves_nothing_behind(run):
         found = await w.running("web")
         uid = found["metadata"]["uid"]
         assert log_of(w, found) == "hello"
-        group = MOUNT / "memory/kubepods" / f"pod{uid}"
+        group = MOUNT / f"memory{CGROUP}" / f"pod{uid}"
         if group.exists():
             assert (group / "memory.limit_in_bytes").read_text().strip() == str(64 << 20)
         (listed,) = await w.runtime.list_containers()
@@ -451,7 +454,7 @@ def test_cgroups_follow_a_resize(run):
             "web", lambda p: all(status_of(p, n)["resources"] == r for n, r in wanted.items())
         )
         assert [status_of(found, n)["restartCount"] for n in wanted] == [0, 0, 0]
-        group = MOUNT / "cpu/kubepods" / f"pod{found['metadata']['uid']}"
+        group = MOUNT / f"cpu{CGROUP}" / f"pod{found['metadata']['uid']}"
         if group.exists():
             quotas = {
                 n: int(
@@ -465,7 +468,7 @@ def test_cgroups_follow_a_resize(run):
             }
             assert quotas == {"c1": 40_000, "c2": 30_000, "c3": 10_000}
             await w.until(lambda: _reads(group / "cpu.cfs_quota_us", 80_000))
-            memory = MOUNT / "memory/kubepods" / group.name / "memory.limit_in_bytes"
+            memory = MOUNT / f"memory{CGROUP}" / group.name / "memory.limit_in_bytes"
             assert int(memory.read_text()) == 208 << 20
 
     run(test)

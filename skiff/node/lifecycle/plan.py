@@ -215,6 +215,15 @@ class _Draft:
         seen = self.observed.latest(name)
         return seen if seen is not None and seen.sandbox_id == self.sandbox_id else None
 
+    def stop_superseded(self, container: AnyContainer) -> None:
+        """Of several that run, keep the newest: a start that was given up may have come about late."""
+        for older in self.observed.history(container.name)[1:]:
+            if older.running:
+                message = f"Container {container.name} was started more than once"
+                self.stops.append(
+                    Stop(older.status.id, container.name, message, grace_period_s(self.pod))
+                )
+
     def start(self, kind: Kind, container: AnyContainer) -> None:
         """Start it now, or hold it where it crashed too recently."""
         seen = self.observed.latest(container.name)
@@ -248,6 +257,7 @@ class _Draft:
     def _plan_sidecar(self, container: Container) -> bool:
         """Keep a sidecar running; True where it has started."""
         seen = self.here(container.name)
+        self.stop_superseded(container)
         if seen is not None and seen.running:
             if self._stop_if_wrong(Kind.SIDECAR, container, seen):
                 return False
@@ -278,6 +288,7 @@ class _Draft:
         alive = False
         for container in self.pod.spec.containers:
             seen = self.here(container.name)
+            self.stop_superseded(container)
             if seen is not None and seen.running:
                 alive = True
                 self._stop_if_wrong(Kind.REGULAR, container, seen)
