@@ -266,6 +266,13 @@ class Cluster:
             except TimeoutError:
                 pass
 
+    async def add_node(self, name: str) -> None:
+        """One more node; returns when pods may be bound to it."""
+        self._node_names.append(name)
+        self._add_node(name)
+        await self.start(name)
+        await self.wait_until(self._nodes_usable, READY_TIMEOUT_S)
+
     async def kill(self, name: str) -> None:
         """End a process (`server`, `controllers`, `scheduler`, a node's name) as SIGKILL does."""
         await self.processes[name].kill()

@@ -12,9 +12,16 @@ from typing import Any, NoReturn, TypeVar
 
 T = TypeVar("T")
 
+TURNS_MAX = 500_000
+"""More turns of the loop at one moment of virtual time are an endless loop."""
+
 
 class NothingLeft(RuntimeError):
     """Every task waits for something that no timer will bring about: the program is stuck."""
+
+
+class Spinning(RuntimeError):
+    """Tasks wake each other for ever, and time does not pass."""
 
 
 class _NoInput(selectors.BaseSelector):
@@ -23,6 +30,7 @@ class _NoInput(selectors.BaseSelector):
     def __init__(self, advance: Callable[[float], None]) -> None:
         self._advance = advance
         self._keys: dict[Any, selectors.SelectorKey] = {}
+        self._turns = 0
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         key = selectors.SelectorKey(fileobj, 0, events, data)
@@ -37,6 +45,12 @@ class _NoInput(selectors.BaseSelector):
             raise NothingLeft("all tasks wait, and no timer is set")
         if timeout > 0:
             self._advance(timeout)
+            self._turns = 0
+        else:
+            self._turns += 1
+            if self._turns > TURNS_MAX:
+                self._turns = 0
+                raise Spinning(f"{TURNS_MAX} turns of the loop at one moment")
         return []
 
     def get_map(self) -> Mapping[Any, selectors.SelectorKey]:

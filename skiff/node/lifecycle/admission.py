@@ -55,7 +55,7 @@ def admit(
         or _check_sysctls(pod, allowed_sysctls)
         or _check_affinity(pod, node)
         or _check_ports(pod, others)
-        or _check_resources(pod, others, allocatable)
+        or _check_resources(pod, others, {**_extended(node), **allocatable})
     )
 
 
@@ -80,6 +80,8 @@ def shortage(pod: Pod, others: Iterable[Pod], allocatable: Mapping[str, str]) ->
     for name, amount in sorted(wanted.items(), key=lambda item: (item[0] != "cpu", item[0])):
         if not amount:
             continue
+        if name not in allocatable and is_extended(name):
+            continue  # somebody else's to count, and the scheduler's
         have = parse(allocatable.get(name, "0"))
         taken = used.get(name, parse(0))
         if taken + amount > have:
@@ -99,6 +101,15 @@ def _check_resources(
         f"Node didn't have enough resource: {short.resource}, requested: {short.requested}, "
         f"used: {short.used}, capacity: {short.capacity}",
     )
+
+
+def is_extended(name: str) -> bool:
+    """Whether a resource is one that others than the kubelet announce on the Node."""
+    return "/" in name and not name.startswith("kubernetes.io/")
+
+
+def _extended(node: Node) -> Mapping[str, str]:
+    return {n: text for n, text in node.status.allocatable.items() if is_extended(n)}
 
 
 def _sum(a: dict[str, Quantity], b: Mapping[str, Quantity]) -> dict[str, Quantity]:

@@ -113,8 +113,10 @@ async def _bind(
 
 
 def _scheduled(pod: Object, now: str) -> None:
-    """The condition PodScheduled becomes True."""
-    conditions = pod.setdefault("status", {}).setdefault("conditions", [])
+    """The condition PodScheduled becomes True; where the pod was nominated is forgotten (KEP-5278)."""
+    status = pod.setdefault("status", {})
+    status.pop("nominatedNodeName", None)
+    conditions = status.setdefault("conditions", [])
     condition = {
         "type": "PodScheduled",
         "status": "True",
