@@ -24,6 +24,11 @@ from skiff.controllers.nodes.eviction import TaintEviction
 from skiff.controllers.nodes.ipam import NodeIpam
 from skiff.controllers.nodes.lifecycle import NodeLifecycle
 from skiff.controllers.nodes.podgc import PodCollector
+from skiff.controllers.protection import (
+    AttributesProtection,
+    ClaimProtection,
+    VolumeProtection,
+)
 from skiff.controllers.replicaset import (
     REPLICA_SET,
     REPLICATION_CONTROLLER,
@@ -62,6 +67,9 @@ CONTROLLERS: Final[tuple[Row, ...]] = (
     Row("node-lifecycle-controller", NodeLifecycle),
     Row("taint-eviction-controller", TaintEviction),
     Row("pod-garbage-collector-controller", PodCollector),
+    Row("persistentvolumeclaim-protection-controller", ClaimProtection),
+    Row("persistentvolume-protection-controller", VolumeProtection),
+    Row("volumeattributesclass-protection-controller", AttributesProtection),
     # Last: it watches every resource, and shares the informers that those above asked for.
     Row("garbage-collector-controller", GarbageCollector),
 )
