@@ -240,6 +240,19 @@ def test_repeated_fields_are_found(spaces):
     assert decode(PODS, orjson.loads(raw), "Ignore", raw) == []
 
 
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"spec":{"nodeName" :"a","nodeName" :"b"}}',
+        b'{"spec":{"nodeName":"a","hostname":"\\u003a","nodeName":"b"}}',
+        b'{"spec": {"nodeName":"a","hostname":":","nodeName":"b"}}',
+        b'{"spec":{"nodeName":":::","hostname":"\\\\","nodeName":"b"}}',
+    ],
+)
+def test_no_spelling_hides_a_repeated_field(raw):
+    assert decode(PODS, orjson.loads(raw), "Warn", raw) == ['duplicate field "spec.nodeName"']
+
+
 def test_nothing_repeated_is_not_reported():
     obj = {
         "metadata": {"creationTimestamp": None, "annotations": {'":': '":"'}},

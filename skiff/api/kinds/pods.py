@@ -7,7 +7,7 @@ https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/
 from typing import Any, ClassVar, Final
 
 from skiff.api.kinds import errors as fe
-from skiff.api.kinds import pod_columns, pod_warnings
+from skiff.api.kinds import known_specs, pod_columns, pod_warnings
 from skiff.api.kinds.columns import Columns
 from skiff.api.kinds.errors import FieldErrors
 from skiff.api.kinds.pod_defaults import default_pod, default_template
@@ -71,10 +71,15 @@ class PodStrategy(Strategy):
 
     def validate_body(self, obj: Object) -> FieldErrors:
         spec = obj.get("spec", {})
+        key = known_specs.key_of(spec)
+        if known_specs.FAULTLESS.knows(key):
+            return []
         errors = validate_pod_spec(spec, "spec")
         if spec.get("nodeName") and spec.get("schedulingGates"):
             message = "cannot be set until all schedulingGates have been cleared"
             errors.append(fe.forbidden("spec.nodeName", message))
+        if not errors:
+            known_specs.FAULTLESS.note(key)
         return errors
 
     def validate_new(self, obj: Object) -> FieldErrors:
@@ -96,7 +101,14 @@ class PodStrategy(Strategy):
     def warnings(self, obj: Object, old: Object | None = None) -> list[str]:
         if old is not None and old.get("spec") == obj.get("spec"):
             return []
-        return pod_warnings.of_spec(obj.get("spec", {}), "spec")
+        spec = obj.get("spec", {})
+        key = known_specs.key_of(spec)
+        if known_specs.HARMLESS.knows(key):
+            return []
+        found = pod_warnings.of_spec(spec, "spec")
+        if not found:
+            known_specs.HARMLESS.note(key)
+        return found
 
     def selectable(self, obj: Object) -> dict[str, str]:
         spec, status = obj.get("spec", {}), obj.get("status", {})
@@ -150,6 +162,9 @@ def qos_class(spec: Object) -> str:
     for resources in found:
         requests, limits = resources.get("requests") or {}, resources.get("limits") or {}
         for name in ("cpu", "memory"):
+            if name not in requests and name not in limits:
+                guaranteed = False
+                continue
             request, limit = amount(requests.get(name, "0")), amount(limits.get(name, "0"))
             asked = asked or request != 0 or limit != 0
             guaranteed = guaranteed and limit != 0 and request == limit
