@@ -122,7 +122,8 @@ class HttpTransport:
 
 
 class LocalTransport:
-    """Requests to a handler in this process, as `user` with `groups`."""
+    """Requests to a handler in this process, as `user` with `groups`. A handler that raises
+    ConnectionError is a server that is not there."""
 
     def __init__(self, handler: Handler, user: str, groups: Sequence[str] = ()) -> None:
         self._handler = handler
@@ -135,7 +136,11 @@ class LocalTransport:
         body: bytes = b"",
         headers: Mapping[str, str] = NO_HEADERS,
     ) -> TransportResponse:
-        return await local.call(self._handler, self._build(method, path_and_query, body, headers))
+        request = self._build(method, path_and_query, body, headers)
+        try:
+            return await local.call(self._handler, request)
+        except (ConnectionError, TimeoutError) as e:
+            raise _unreachable(e) from e
 
     @contextlib.asynccontextmanager
     async def stream(
@@ -146,8 +151,11 @@ class LocalTransport:
         headers: Mapping[str, str] = NO_HEADERS,
     ) -> AsyncIterator[ResponseStream]:
         request = self._build(method, path_and_query, body, headers)
-        async with local.open_stream(self._handler, request) as response:
-            yield response
+        try:
+            async with local.open_stream(self._handler, request) as response:
+                yield response
+        except (ConnectionError, TimeoutError) as e:
+            raise _unreachable(e) from e
 
     def close(self) -> None:
         """Nothing is held."""

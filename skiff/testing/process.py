@@ -25,13 +25,13 @@ class Process:
         self.component: Component | None = None
         self._make = make
         self._group = group
-        self._task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None
         self._transports: list[FaultyTransport] = []
 
     @property
     def running(self) -> bool:
         """Whether it was started and not ended since."""
-        return self._task is not None
+        return self.task is not None
 
     async def start(self) -> None:
         """Start it anew; returns when it is ready."""
@@ -40,10 +40,10 @@ class Process:
 
     def begin(self) -> asyncio.Event:
         """Start it anew; the event is set when it is ready."""
-        assert self._task is None, f"{self.name} runs already"
+        assert self.task is None, f"{self.name} runs already"
         self.component, self._transports = self._make()
         ready = asyncio.Event()
-        self._task = self._group.create_task(self._run(self.component, ready), name=self.name)
+        self.task = self._group.create_task(self._run(self.component, ready), name=self.name)
         return ready
 
     async def kill(self) -> None:
@@ -54,12 +54,16 @@ class Process:
 
     async def stop(self) -> None:
         """End it as SIGTERM does."""
-        task, self._task = self._task, None
+        task, self.task = self.task, None
         if task is not None:
             task.cancel()
             done, _ = await asyncio.wait([task], timeout=STOP_TIMEOUT_S)
             assert done, f"{self.name} does not end"
 
     async def _run(self, component: Component, ready: asyncio.Event) -> None:
-        await component.run(ready.set)
+        try:
+            await component.run(ready.set)
+        except asyncio.CancelledError:
+            if self.task is None:
+                raise  # by `stop`
         raise RuntimeError(f"{self.name} ended by itself")

@@ -19,7 +19,7 @@ from skiff.store.protocol import Store
 
 __all__ = ["HISTORY", "LocalServer"]
 
-FACTS = Facts("192.0.2.1", 6443, "10.96.0.1")
+FACTS = Facts("192.0.2.1", 6443, "10.96.0.1", ("10.96.0.0/16",))
 """Where the server says that it is: an address of the documentation range (RFC 5737)."""
 
 

@@ -30,7 +30,7 @@ NOT_READY = "node.kubernetes.io/not-ready"
 )
 def test_when_a_pod_must_leave(tolerations, expected) -> None:
     taint = Taint(key=NOT_READY, effect="NoExecute", time_added="2023-11-14T22:13:20Z")
-    assert eviction_in_s([taint], tolerations, EPOCH + 10) == expected
+    assert eviction_in_s([taint], tolerations, EPOCH + 10, EPOCH + 10) == expected
 
 
 def test_ranges_are_given_once_and_again_late() -> None:

@@ -34,7 +34,8 @@ class TaintEviction(Reconciler):
         self._nodes = context.informers.of(Node)
         self._pods = context.informers.of(Pod)
         self._pods.add_index("node", node_of)
-        self._scheduled: set[Key] = set()
+        # When the taints that a pod tolerates for a while were noticed.
+        self._scheduled: dict[Key, float] = {}
         self.needs(self._nodes, self._pods)
         self._nodes.subscribe(self._node_changed)
         self._pods.subscribe(self._pod_changed)
@@ -50,7 +51,7 @@ class TaintEviction(Reconciler):
     def _pod_changed(self, old: Pod | None, new: Pod | None) -> None:
         if new is None:
             assert old is not None
-            self._scheduled.discard(key_of(old))
+            self._scheduled.pop(key_of(old), None)
             return
         moved = old is None or old.spec.node_name != new.spec.node_name
         if not new.spec.node_name or not (moved or old.spec.tolerations != new.spec.tolerations):  # type: ignore[union-attr] # moved covers None
@@ -63,25 +64,26 @@ class TaintEviction(Reconciler):
         """Evict the pod if its time has come, or come back when it has."""
         pod = self._pods.get(key.name, key.namespace)
         if pod is None or pod.metadata.deletion_timestamp:
-            self._scheduled.discard(key)
+            self._scheduled.pop(key, None)
             return None
         node = self._nodes.get(pod.spec.node_name)
         taints = no_execute(node) if node is not None else ()
-        wait_s = eviction_in_s(taints, pod.spec.tolerations, self._clock.now())
+        now = self._clock.now()
+        noticed = self._scheduled.get(key, now)
+        wait_s = eviction_in_s(taints, pod.spec.tolerations, now, noticed)
         if wait_s is NEVER:
-            if key in self._scheduled:
-                self._scheduled.discard(key)
+            if self._scheduled.pop(key, None) is not None:
                 message = f"Cancelling deletion of Pod {key}"
                 self._events.record(pod, NORMAL, "TaintManagerEviction", message)
             return None
         if wait_s > 0:
-            self._scheduled.add(key)
+            self._scheduled[key] = noticed
             return Result(wait_s)
         await self._evict(key, pod)
         return None
 
     async def _evict(self, key: Key, pod: Pod) -> None:
-        self._scheduled.discard(key)
+        self._scheduled.pop(key, None)
         message = f"Marking for deletion Pod {key}"
         self._events.record(pod, NORMAL, "TaintManagerEviction", message)
         conditions = as_json(pod.status.conditions)
@@ -104,12 +106,12 @@ def no_execute(node: Node) -> tuple[Taint, ...]:
 
 
 def eviction_in_s(
-    taints: Sequence[Taint], tolerations: Sequence[Toleration], now: float
+    taints: Sequence[Taint], tolerations: Sequence[Toleration], now: float, noticed: float
 ) -> float | None:
     """Seconds until a pod with these tolerations must leave: 0 at once, None never. Pure.
 
-    Counted from when the newest of the taints was added; the shortest toleration that applies
-    decides.
+    Counted from when the newest of the taints was added (those that do not say it: from when they
+    were noticed); the shortest toleration that applies decides.
     """
     if not taints:
         return NEVER
@@ -122,5 +124,5 @@ def eviction_in_s(
     limits = [t.toleration_seconds for t in used if t.toleration_seconds is not None]
     if not limits:
         return NEVER
-    added = max((parse_rfc3339(t.time_added) for t in taints if t.time_added), default=now)
+    added = max(parse_rfc3339(t.time_added) if t.time_added else noticed for t in taints)
     return max(0.0, added + max(0, min(limits)) - now)
