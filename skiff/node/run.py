@@ -31,6 +31,7 @@ from skiff.node.config import KubeletConfig
 from skiff.node.inputs import InputsNotReady, PodInputs, VolumeInputs
 from skiff.node.lifecycle.admission import admit
 from skiff.node.lifecycle.model import Observed
+from skiff.node.lifecycle.phase import TERMINAL
 from skiff.node.lifecycle.status import Verdict
 from skiff.node.log_rotation import LogRotation
 from skiff.node.machine import Machine, read_machine, simulated_machine
@@ -52,7 +53,6 @@ from skiff.node.volumes.memory import MemoryDisk
 from skiff.node.volumes.model import Disk
 from skiff.node.worker import PodWorker
 
-TERMINAL = ("Succeeded", "Failed")
 WORKER_RESTART_S = 10.0
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ import asyncio
 import logging
 import shutil
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -24,36 +24,27 @@ from skiff.aio.clock import parse_rfc3339, rfc3339
 from skiff.api.errors import ApiError, Conflict, NotFound
 from skiff.api.resources import PODS
 from skiff.api.views.pod import Pod, PodStatus
-from skiff.node.hooks import HookFailed, run_hook
 from skiff.node.inputs import InputsNotReady
 from skiff.node.lifecycle.backoff import Backoffs, go_duration
 from skiff.node.lifecycle.conditions import OWNED
-from skiff.node.lifecycle.model import Health, Observed, Waiting, find_container, grace_period_s
-from skiff.node.lifecycle.plan import Hold, Plan, Stop, plan
+from skiff.node.lifecycle.model import Health, Observed, Waiting, grace_period_s
+from skiff.node.lifecycle.phase import TERMINAL
+from skiff.node.lifecycle.plan import Hold, Plan, plan
 from skiff.node.lifecycle.status import Circumstances, Verdict, pod_status, rejected_status
-from skiff.node.lifecycle.termination import MINIMUM_GRACE_S, plan_ending
-from skiff.node.probers import Target
+from skiff.node.lifecycle.termination import plan_ending
 from skiff.node.reporter import Reporter
 from skiff.node.resizing import Resizer
 from skiff.node.runtime import RuntimeRemoteError
 from skiff.node.starting import Starter
+from skiff.node.stopping import Stopper
 from skiff.node.tools import NORMAL, WARNING, PodTools, described
 
-TERMINAL = ("Succeeded", "Failed")
 RETRY_S = 1.0
 FORCED_GRACE_S = 1
 DEADLINE_REASON = "DeadlineExceeded"
 DEADLINE_MESSAGE = "Pod was active on the node longer than the specified deadline"
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class _Stopping:
-    """A container being stopped."""
-
-    task: asyncio.Task[None]
-    grace_period_s: int
 
 
 class PodWorker:
@@ -86,7 +77,7 @@ class PodWorker:
         self._stale = False
         self._looking: asyncio.Task[None] | None = None
         self._winding: asyncio.Task[None] | None = None
-        self._stops: dict[str, _Stopping] = {}
+        self._stopper = Stopper(tools, self._spawn, self.wake)
         self._told_holds: dict[str, float] = {}
         self._started_at = ""
 
@@ -226,7 +217,7 @@ class PodWorker:
             self._begin_ending(grace_period_s(pod), now)
             return None
         for stop in (*wanted.stops, *self._resizer.step(pod, observed, self._spawn)):
-            self._stop(stop)
+            self._stopper.stop(pod, stop)
         pod = self._resizer.allocated(pod)
         wakes = [wanted.wake_at, self._deadline(pod)]
         if (wanted.create_sandbox or wanted.starts) and self._starting is None:
@@ -322,8 +313,8 @@ class PodWorker:
             return None
         ending = plan_ending(pod, observed, self._grace_s, self._began_at, now)
         for stop in ending.stops:
-            self._stop(stop)
-        if ending.ended and not self._stops and self._winding is None:
+            self._stopper.stop(pod, stop)
+        if ending.ended and self._stopper.idle and self._winding is None:
             self._winding = self._spawn(self._wind_up(pod), "wind up")
         return ending.wake_at
 
@@ -400,65 +391,6 @@ class PodWorker:
         finally:
             self._winding = None
             self.wake()
-
-    # ---- stopping containers
-
-    def _stop(self, stop: Stop) -> None:
-        """Stop a container; where that is under way, only sooner."""
-        running = self._stops.get(stop.container_id)
-        if running is not None:
-            if running.grace_period_s <= stop.grace_period_s:
-                return
-            running.task.cancel()
-        else:
-            self._tools.events.container(self._pod, stop.name, NORMAL, "Killing", stop.message)
-        task = self._spawn(self._stop_container(stop, hook=running is None), f"stop {stop.name}")
-        self._stops[stop.container_id] = _Stopping(task, stop.grace_period_s)
-
-    async def _stop_container(self, stop: Stop, *, hook: bool) -> None:
-        tools = self._tools
-        me = asyncio.current_task()
-        try:
-            remaining = float(stop.grace_period_s)
-            if hook:
-                began_at = tools.clock.monotonic()
-                await self._pre_stop(stop)
-                remaining -= tools.clock.monotonic() - began_at
-            await tools.runtime.stop_container(
-                stop.container_id, max(MINIMUM_GRACE_S, round(remaining))
-            )
-            await tools.observer.refresh()
-        except RuntimeRemoteError as e:
-            text = f'error killing pod: failed to "KillContainer" for "{stop.name}": {e.message}'
-            tools.events.pod(self._pod, WARNING, "FailedKillPod", text)
-            await tools.clock.sleep(RETRY_S)
-        finally:
-            running = self._stops.get(stop.container_id)
-            if running is not None and running.task is me:
-                del self._stops[stop.container_id]
-            self.wake()
-
-    async def _pre_stop(self, stop: Stop) -> None:
-        found = find_container(self._pod, stop.name)
-        lifecycle = found[1].lifecycle if found else None
-        if found is None or lifecycle is None or lifecycle.pre_stop is None:
-            return
-        if stop.grace_period_s <= 0:
-            return
-        tools = self._tools
-        sandbox = tools.observer.pod(self.uid).sandbox
-        ips = sandbox.ips if sandbox and sandbox.ips else tools.facts().ips
-        target = Target(found[1], stop.container_id, ips[0])
-        try:
-            async with asyncio.timeout(stop.grace_period_s):
-                await run_hook(
-                    lifecycle.pre_stop, target, tools.runtime, tools.clock, stop.grace_period_s
-                )
-        except (HookFailed, TimeoutError) as e:
-            log.debug("pod %s: preStop of %s: %s", described(self._pod), stop.name, e)
-            tools.events.container(
-                self._pod, stop.name, WARNING, "FailedPreStopHook", "PreStopHook failed"
-            )
 
     # ---- status
 

@@ -13,12 +13,11 @@ from typing import Any
 import msgspec
 
 from skiff.aio.clock import rfc3339
-from skiff.api.views.container import Container, ResourceRequirements
+from skiff.api.views.container import ResourceRequirements
 from skiff.api.views.pod import ContainerStatus as WrittenStatus
 from skiff.api.views.pod import Pod
 from skiff.node.lifecycle.conditions import pod_conditions
 from skiff.node.lifecycle.model import (
-    ALWAYS,
     AnyContainer,
     Health,
     Kind,
@@ -27,7 +26,8 @@ from skiff.node.lifecycle.model import (
     Waiting,
     each_container,
 )
-from skiff.node.lifecycle.plan import restarts, should_restart
+from skiff.node.lifecycle.phase import phase_of, sticky_phase
+from skiff.node.lifecycle.plan import should_restart
 from skiff.node.lifecycle.qos import qos_class
 from skiff.node.runtime import ContainerState
 
@@ -81,7 +81,8 @@ def pod_status(pod: Pod, observed: Observed, health: Health, around: Circumstanc
         found = _container_status(pod, kind, container, observed, health, around, initialized)
         by_kind[kind].append(found)
         statuses[container.name] = found
-    phase = _sticky_phase(pod, _phase(pod, statuses, around))
+    phase = "Failed" if around.verdict else phase_of(pod, statuses, ended=around.ended)
+    phase = sticky_phase(pod, phase)
     sandbox = observed.sandbox
     ips = sandbox.ips if sandbox and sandbox.ready else ()
     if pod.spec.host_network:
@@ -145,111 +146,6 @@ def _add_verdict(pod: Pod, status: Status, verdict: Verdict | None) -> None:
         status["reason"] = reason
     if message:
         status["message"] = message
-
-
-# ---- phase
-
-
-def _sticky_phase(pod: Pod, phase: str) -> str:
-    """A phase that ended a pod stays."""
-    return pod.status.phase if pod.status.phase in ("Succeeded", "Failed") else phase
-
-
-def _phase(pod: Pod, statuses: Mapping[str, Status], around: Circumstances) -> str:
-    if around.verdict is not None:
-        return "Failed"
-    initializing = _init_phase(pod, statuses)
-    if initializing == "Failed":
-        return "Failed"
-    running = waiting = stopped = succeeded = 0
-    for container in pod.spec.containers:
-        state, last = _states(statuses[container.name])
-        if "running" in state:
-            running += 1
-        elif "terminated" in state or (around.ended and "terminated" in last):
-            end = state.get("terminated") or last["terminated"]
-            stopped += 1
-            succeeded += end["exitCode"] == 0
-        elif "terminated" in last:
-            stopped += 1
-        else:
-            waiting += 1
-    if around.ended and (stopped or not waiting):
-        return "Succeeded" if stopped == succeeded and not waiting else "Failed"
-    if around.ended:
-        return "Failed"
-    if initializing == "Pending" or waiting:
-        return "Pending"
-    if running or _sidecar_runs(pod, statuses):
-        return "Running"
-    if _all_restart(pod, statuses):
-        return "Running"
-    if stopped == succeeded:
-        return "Succeeded"
-    return "Failed" if _none_restarts(pod, statuses) else "Running"
-
-
-def _init_phase(pod: Pod, statuses: Mapping[str, Status]) -> str:
-    """Pending while init containers have work to do, Failed where one failed for good, else ""."""
-    pending = False
-    for kind, container in each_container(pod):
-        if kind not in (Kind.INIT, Kind.SIDECAR):
-            continue
-        status = statuses[container.name]
-        state, last = _states(status)
-        if kind is Kind.SIDECAR:
-            pending |= (
-                not status.get("started") and "terminated" not in last and "terminated" not in state
-            )
-            continue
-        end = state.get("terminated") or (last.get("terminated") if "waiting" in state else None)
-        if end is not None and end["exitCode"] != 0:
-            if not restarts(pod, Kind.INIT, container, end["exitCode"]):
-                return "Failed"
-            pending = True
-        else:
-            pending |= "terminated" not in state
-    return "Pending" if pending and not _regular_ran(pod, statuses) else ""
-
-
-def _regular_ran(pod: Pod, statuses: Mapping[str, Status]) -> bool:
-    return any(
-        "containerID" in statuses[c.name] or "terminated" in _states(statuses[c.name])[1]
-        for c in pod.spec.containers
-    )
-
-
-def _sidecar_runs(pod: Pod, statuses: Mapping[str, Status]) -> bool:
-    """A pod whose work is done still runs until its sidecars have stopped."""
-    return any(
-        kind is Kind.SIDECAR and "running" in _states(statuses[c.name])[0]
-        for kind, c in each_container(pod)
-    )
-
-
-def _ends(pod: Pod, statuses: Mapping[str, Status]) -> list[tuple[Container, int]]:
-    found = []
-    for container in pod.spec.containers:
-        state, last = _states(statuses[container.name])
-        end = state.get("terminated") or last.get("terminated")
-        if end is not None:
-            found.append((container, end["exitCode"]))
-    return found
-
-
-def _all_restart(pod: Pod, statuses: Mapping[str, Status]) -> bool:
-    """Everything has ended, but something will run again."""
-    return pod.spec.restart_policy in ("", ALWAYS) and any(
-        restarts(pod, Kind.REGULAR, c, code) for c, code in _ends(pod, statuses)
-    )
-
-
-def _none_restarts(pod: Pod, statuses: Mapping[str, Status]) -> bool:
-    return not any(restarts(pod, Kind.REGULAR, c, code) for c, code in _ends(pod, statuses))
-
-
-def _states(status: Status) -> tuple[Status, Status]:
-    return status["state"], status["lastState"]
 
 
 # ---- containers

@@ -11,7 +11,7 @@ Source: https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-te
 from dataclasses import dataclass
 
 from skiff.api.views.pod import Pod
-from skiff.node.lifecycle.model import Kind, Observed, SeenContainer, find_container, kind_of_init
+from skiff.node.lifecycle.model import Kind, Observed, SeenContainer, kind_of_init
 from skiff.node.lifecycle.plan import Stop
 
 MINIMUM_GRACE_S = 2
@@ -53,13 +53,3 @@ def _sidecars_last_first(pod: Pod, running: list[SeenContainer]) -> list[SeenCon
 def _stop(container: SeenContainer, grace_s: int) -> Stop:
     name = container.status.name
     return Stop(container.status.id, name, f"Stopping container {name}", grace_s)
-
-
-def has_pre_stop(pod: Pod, name: str) -> bool:
-    """Whether the container has a preStop hook."""
-    found = find_container(pod, name)
-    return (
-        found is not None
-        and found[1].lifecycle is not None
-        and (found[1].lifecycle.pre_stop is not None)
-    )
