@@ -36,6 +36,7 @@ from skiff.controllers.replicaset import (
 )
 from skiff.controllers.rootca import RootCaReconciler
 from skiff.controllers.serviceaccount import ServiceAccountReconciler
+from skiff.controllers.servicecidr import ServiceCidrReconciler
 from skiff.controllers.statefulset.run import StatefulSetReconciler
 
 
@@ -63,6 +64,7 @@ CONTROLLERS: Final[tuple[Row, ...]] = (
     Row("endpointslice-controller", EndpointSliceReconciler),
     Row("endpointslice-mirroring-controller", MirrorReconciler),
     Row("disruption-controller", DisruptionReconciler),
+    Row("service-cidr-controller", ServiceCidrReconciler),
     Row("node-ipam-controller", NodeIpam),
     Row("node-lifecycle-controller", NodeLifecycle),
     Row("taint-eviction-controller", TaintEviction),

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from skiff.aio.http.message import Handler, Response
 from skiff.aio.run import Component
+from skiff.server.addresses import ServiceAddresses
 from skiff.server.admission import table as admission_table
 from skiff.server.admission.quota import Ledger, QuotaStatus
 from skiff.server.app import Parts
@@ -126,6 +127,7 @@ class Assembly:
             ("clusterrole-aggregation", Aggregation(handler, self._engine)),
             ("quota-status", QuotaStatus(handler, self._engine, self.ledger, self._engine.clock)),
             ("flow-schema-status", FlowSchemaStatus(handler, self._engine, self._engine.clock)),
+            ("service-addresses", ServiceAddresses(handler, self._engine, self._engine.allocators)),
             ("kubernetes-service", Bootstrap(handler, self._engine, self.settings.facts)),
         ]
 

@@ -80,14 +80,22 @@ class FlowSchemaStatus:
                 if {k: found.get(k) for k in wanted} != wanted:
                     others = [c for c in conditions if c.get("type") != CONDITION]
                     name = schema["metadata"]["name"]
-                    group.create_task(self._write(name, others, wanted), name=f"dangling {name}")
+                    group.create_task(self._write(schema, others, wanted), name=f"dangling {name}")
 
     async def _write(
-        self, name: str, others: list[dict[str, Any]], condition: Mapping[str, str]
+        self,
+        schema: Mapping[str, Any],
+        others: list[dict[str, Any]],
+        condition: Mapping[str, str],
     ) -> None:
         """A failure needs no answer: what changed in between brings another look."""
         condition = {**condition, "lastTransitionTime": rfc3339(self._clock.now())}
-        patch = {"status": {"conditions": [*others, condition]}}
+        name, version = (schema["metadata"][k] for k in ("name", "resourceVersion"))
+        patch = {
+            # conditions that others wrote meanwhile are not to be lost
+            "metadata": {"resourceVersion": version},
+            "status": {"conditions": [*others, condition]},
+        }
         headers = {
             "content-type": "application/merge-patch+json",
             "user-agent": "api-priority-and-fairness-config-consumer-v1",
