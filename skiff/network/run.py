@@ -21,7 +21,7 @@ from skiff.api.views.service import Service
 from skiff.client.client import Client
 from skiff.client.informer import Informer, InformerFactory
 from skiff.network.cni import NetworkError, PodNetwork
-from skiff.network.dns.forward import Forwarder, system_upstreams
+from skiff.network.dns.forward import Forwarder, ResolvConf
 from skiff.network.dns.publish import DnsPublisher
 from skiff.network.dns.run import DnsServer
 from skiff.network.proxy.conntrack import ConntrackFlows
@@ -105,7 +105,7 @@ class NodeNetwork:
                 service_cidr=config.service_cidr,
             )
             own.subscribe(lambda _, now: proxy.move(_place(now)) if now is not None else None)
-            upstreams = system_upstreams(config.resolv_conf, (config.cluster_dns, network.gateway))
+            upstreams = ResolvConf(config.resolv_conf, (config.cluster_dns, network.gateway))
             dns = DnsServer(
                 services,
                 slices,
@@ -114,6 +114,8 @@ class NodeNetwork:
                 domain=config.cluster_domain,
                 address=network.gateway,
                 port=DNS_PORT,
+                cluster_ip=config.cluster_dns,
+                ranges=(config.service_cidr, config.cluster_cidr),
             )
             publisher = DnsPublisher(
                 self._client,

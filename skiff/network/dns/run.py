@@ -1,14 +1,20 @@
 """The DNS server: the zone kept up to date by informers, answers over UDP and TCP.
 
 A question about the cluster is answered in the datagram callback itself: a dictionary look-up and a
-few byte strings joined. Everything else goes to the forwarder.
+few byte strings joined. Everything else goes to the forwarder, in a task. Where the answer is an
+alias (ExternalName) and the question is not about that, the alias is followed, within the cluster
+and outside, so that the client gets addresses with one question.
 """
 
 import asyncio
+import itertools
 import logging
 import socket
 import struct
-from typing import cast
+from collections.abc import Sequence
+from typing import NamedTuple, cast
+
+import msgspec
 
 from skiff.aio.run import Started
 from skiff.api.views.core import Namespace
@@ -21,11 +27,22 @@ from skiff.network.dns.zone import Zone
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 TCP_IDLE_S = 10.0
-TCP_MAX_BYTES = 65535
+TCP_CONNECTIONS_MAX = 256
 FORWARDING_MAX = 1000
+ALIASES_MAX = 8
+RECEIVE_BYTES = 4 << 20
 IP_FREEBIND = 15
 
 log = logging.getLogger("skiff.dns")
+
+
+class Abroad(NamedTuple):
+    """What must be asked outside: the client's query, the query to forward, and the records (aliases)
+    that come before its answers."""
+
+    query: wire.Query
+    ask: wire.Query
+    before: tuple[bytes, ...] = ()
 
 
 class DnsServer:
@@ -41,6 +58,8 @@ class DnsServer:
         domain: str,
         address: str,
         port: int = 53,
+        cluster_ip: str = "",
+        ranges: Sequence[str] = (),
     ) -> None:
         self._services = services
         self._slices = slices
@@ -48,9 +67,11 @@ class DnsServer:
         self._forwarder = forwarder
         self._address = address
         self._port = port
-        self.zone = Zone(domain)
+        self.zone = Zone(domain, cluster_ip, ranges)
+        self._turn = itertools.count()
         self._tasks: asyncio.TaskGroup | None = None
         self._forwarding = 0
+        self._connections: set[asyncio.StreamWriter] = set()
         slices.add_index("service", _service_of)
         services.subscribe(self._service_changed)
         slices.subscribe(self._slice_changed)
@@ -64,9 +85,8 @@ class DnsServer:
         loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as self._tasks:
             udp = _socket(socket.SOCK_DGRAM, self._address, self._port)
-            port = udp.getsockname()[1]
-            tcp = _socket(socket.SOCK_STREAM, self._address, port)
-            self._port = port
+            self._port = udp.getsockname()[1]
+            tcp = _socket(socket.SOCK_STREAM, self._address, self._port)
             transport, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(self), sock=udp)
             server = await asyncio.start_server(self._connection, sock=tcp, backlog=128)
             try:
@@ -75,6 +95,8 @@ class DnsServer:
             finally:
                 transport.close()
                 server.close()
+                for writer in self._connections:
+                    writer.close()
                 self._forwarder.close()
 
     @property
@@ -82,69 +104,105 @@ class DnsServer:
         """The port that is served (once started, where 0 was asked for)."""
         return self._port
 
-    def answer(self, data: bytes, limit: int) -> bytes | wire.Query | None:
-        """The response to a message; the query itself where it must be forwarded; None where nothing is due."""
+    def answer(self, data: bytes, limit: int) -> bytes | Abroad | None:
+        """The response to a message, not longer than `limit` (0: what the query takes); or what must be
+        asked outside; None where nothing is due."""
         try:
             query = wire.parse_query(data)
         except wire.MalformedMessage:
             return _format_error(data)
-        if query.opcode != 0:
-            return wire.failure(query, wire.NOTIMP)
         limit = limit or query.udp_bytes
+        if query.flags & wire.OPCODE_MASK:
+            return wire.failure(query, wire.NOTIMP)
+        if query.edns > 0:
+            return wire.failure(query, wire.BADVERS)
+        if query.dns_class != wire.CLASS_IN:
+            return wire.failure(query, wire.REFUSED)
         if self.zone.owns(query.name):
-            return self.zone.find(query.name, query.type).response(query, limit)
+            answer = self.zone.find(query.name, query.type)
+            if answer.alias and query.type != wire.CNAME:
+                return self._follow(query, answer, limit)
+            return answer.response(query, limit, next(self._turn))
         cached = self._forwarder.cached(query)
-        if cached is not None and len(cached) <= limit:
-            return cached
-        return query
+        if cached is None:
+            return Abroad(query, query)
+        return cached if len(cached) <= limit else wire.truncate(cached, query, limit)
 
-    async def forward(self, query: wire.Query) -> bytes:
+    def _follow(self, query: wire.Query, answer: wire.Answer, limit: int) -> bytes | Abroad:
+        """The alias and what it leads to."""
+        before, name = [answer.records], answer.alias
+        for _ in range(ALIASES_MAX):
+            if not self.zone.owns(name):
+                question = name + wire.TYPE_CLASS.pack(query.type, wire.CLASS_IN)
+                ask = msgspec.structs.replace(query, name=name, question=question, edns=-1)
+                abroad = Abroad(query, ask, tuple(before))
+                cached = self._forwarder.cached(ask)
+                return abroad if cached is None else _joined(abroad, cached, limit)
+            found = self.zone.find(name, query.type)
+            if not found.alias:
+                records = [*before, *wire.owned(found.records, name)]
+                count = len(before) + found.answers
+                whole = wire.Answer(
+                    found.rcode, count, found.authorities, found.additional, b"".join(records)
+                )
+                return whole.response(query, limit)
+            before.append(b"".join(wire.owned(found.records, name)))
+            name = found.alias
+        return wire.failure(query, wire.SERVFAIL)
+
+    async def forward(self, abroad: Abroad, limit: int) -> bytes:
         """The upstream's response, or SERVFAIL."""
         try:
-            return await self._forwarder.resolve(query)
-        except (UpstreamFailed, asyncio.CancelledError):
-            return wire.failure(query, wire.SERVFAIL)
+            message = await self._forwarder.resolve(abroad.ask)
+        except UpstreamFailed:
+            return wire.failure(abroad.query, wire.SERVFAIL)
+        if abroad.before:
+            return _joined(abroad, message, limit)
+        return message if len(message) <= limit else wire.truncate(message, abroad.query, limit)
 
     def forward_datagram(
-        self, query: wire.Query, transport: asyncio.DatagramTransport, address: tuple[str, int]
+        self, abroad: Abroad, transport: asyncio.DatagramTransport, address: tuple[str, int]
     ) -> None:
         """Forward in the background; beyond a bound, refuse."""
         if self._tasks is None or self._forwarding >= FORWARDING_MAX:
-            transport.sendto(wire.failure(query, wire.SERVFAIL), address)
+            transport.sendto(wire.failure(abroad.query, wire.SERVFAIL), address)
             return
         self._forwarding += 1
-        self._tasks.create_task(self._forwarded(query, transport, address), name="dns-forward")
+        self._tasks.create_task(self._forwarded(abroad, transport, address), name="dns-forward")
 
     async def _forwarded(
-        self, query: wire.Query, transport: asyncio.DatagramTransport, address: tuple[str, int]
+        self, abroad: Abroad, transport: asyncio.DatagramTransport, address: tuple[str, int]
     ) -> None:
         try:
-            message = await self.forward(query)
+            message = await self.forward(abroad, abroad.query.udp_bytes)
         finally:
             self._forwarding -= 1
-        if len(message) > query.udp_bytes:
-            message = wire.Answer(wire.NOERROR, 0, 0, 0, bytes(wire.UDP_MAX_BYTES)).response(
-                query, 0
-            )
         if not transport.is_closing():
             transport.sendto(message, address)
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One TCP client: message after message, each behind its length (RFC 7766)."""
+        if len(self._connections) >= TCP_CONNECTIONS_MAX:
+            writer.close()
+            return
+        self._connections.add(writer)
         try:
             while True:
                 async with asyncio.timeout(TCP_IDLE_S):
                     (length,) = struct.unpack("!H", await reader.readexactly(2))
                     data = await reader.readexactly(length)
-                answer = self.answer(data, TCP_MAX_BYTES)
-                if isinstance(answer, wire.Query):
-                    answer = await self.forward(answer)
+                answer = self.answer(data, wire.MESSAGE_MAX_BYTES)
+                if isinstance(answer, Abroad):
+                    answer = await self.forward(answer, wire.MESSAGE_MAX_BYTES)
                 if answer is None:
                     return
                 writer.write(struct.pack("!H", len(answer)) + answer)
-                await writer.drain()
+                async with asyncio.timeout(TCP_IDLE_S):
+                    await writer.drain()
         except (TimeoutError, OSError, asyncio.IncompleteReadError):
             return
         finally:
+            self._connections.discard(writer)
             writer.close()
 
     def _fill(self) -> None:
@@ -196,6 +254,18 @@ class _Datagrams(asyncio.DatagramProtocol):
             self._server.forward_datagram(answer, self._transport, addr)
 
 
+def _joined(abroad: Abroad, message: bytes, limit: int) -> bytes:
+    """The aliases and, behind them, the answers of the upstream's `message`; its code (RFC 6604)."""
+    try:
+        found = wire.read_answers(message)
+    except wire.MalformedMessage:
+        return wire.failure(abroad.query, wire.SERVFAIL)
+    records = [*abroad.before, *(wire.record(r.owner, r.type, r.ttl_s, r.data) for r in found)]
+    rcode = message[3] & 0xF
+    answer = wire.Answer(rcode, len(records), 0, 0, b"".join(records), authoritative=False)
+    return answer.response(abroad.query, limit)
+
+
 def _service_of(piece: EndpointSlice) -> list[str]:
     name = piece.metadata.labels.get(SERVICE_NAME_LABEL, "")
     return [f"{piece.metadata.namespace}/{name}"] if name else []
@@ -214,6 +284,8 @@ def _socket(kind: socket.SocketKind, address: str, port: int) -> socket.socket:
         sock.setblocking(False)
         if kind == socket.SOCK_STREAM:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        else:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
         sock.setsockopt(socket.IPPROTO_IP, IP_FREEBIND, 1)
         sock.bind((address, port))
     except OSError as e:
