@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from skiff.aio.clock import RealClock
 from skiff.aio.entropy import Entropy
 from skiff.network.dns import forward as forward_module
+from skiff.network.dns import run as run_module
 from skiff.network.dns.forward import Forwarder, ResolvConf
 from skiff.network.dns.run import DnsServer
 from tests.network.informers import TestInformer
@@ -47,9 +48,10 @@ class Upstream(asyncio.DatagramProtocol):
 
     async def start(self) -> None:
         loop = asyncio.get_running_loop()
-        self.udp, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=("127.0.0.1", 0))
-        self.address = self.udp.get_extra_info("sockname")
-        self.tcp = await asyncio.start_server(self._connection, *self.address)
+        udp, tcp = run_module._sockets("127.0.0.1", 0)
+        self.address = udp.getsockname()
+        self.udp, _ = await loop.create_datagram_endpoint(lambda: self, sock=udp)
+        self.tcp = await asyncio.start_server(self._connection, sock=tcp)
 
     def stop(self) -> None:
         self.udp.close()

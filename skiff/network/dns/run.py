@@ -32,6 +32,7 @@ FORWARDING_MAX = 1000
 ALIASES_MAX = 8
 RECEIVE_BYTES = 4 << 20
 IP_FREEBIND = 15
+PORT_TRIES = 16
 
 log = logging.getLogger("skiff.dns")
 
@@ -84,9 +85,8 @@ class DnsServer:
         self._fill()
         loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as self._tasks:
-            udp = _socket(socket.SOCK_DGRAM, self._address, self._port)
+            udp, tcp = _sockets(self._address, self._port)
             self._port = udp.getsockname()[1]
-            tcp = _socket(socket.SOCK_STREAM, self._address, self._port)
             transport, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(self), sock=udp)
             server = await asyncio.start_server(self._connection, sock=tcp, backlog=128)
             try:
@@ -276,6 +276,19 @@ def _format_error(data: bytes) -> bytes | None:
     if len(data) < 12 or data[2] & 0x80:
         return None
     return data[:2] + struct.pack("!HHHHH", wire.FLAG_RESPONSE | wire.FORMERR, 0, 0, 0, 0)
+
+
+def _sockets(address: str, port: int) -> tuple[socket.socket, socket.socket]:
+    """UDP and TCP on one port; where any will do (0), one that is free for both."""
+    for left in reversed(range(PORT_TRIES)):
+        tcp = _socket(socket.SOCK_STREAM, address, port)
+        try:
+            return _socket(socket.SOCK_DGRAM, address, tcp.getsockname()[1]), tcp
+        except OSError:
+            tcp.close()
+            if port or not left:
+                raise
+    raise AssertionError("unreachable")
 
 
 def _socket(kind: socket.SocketKind, address: str, port: int) -> socket.socket:
