@@ -53,8 +53,44 @@ async def create(engine: Engine, call: Call, served: Served) -> Response:
         )
     if not _ends_anyway(pod):
         await _ask_budget(engine, pod, namespace, wanted)
+    if not wanted.dry_run:
+        await _mark(engine, served, namespace, name, wanted)
     await delete_object(engine, call, served, namespace, name, wanted)
     return answer_object(call, SUCCESS, 201)
+
+
+async def _mark(
+    engine: Engine, served: Served, namespace: str, name: str, wanted: DeleteOptions
+) -> None:
+    """Say on the pod why it goes: the condition DisruptionTarget."""
+    for _ in range(RETRIES):
+        entry = engine.latest(served, namespace, name)
+        if entry is None:
+            raise served.not_found(name)
+        if wanted.revision and wanted.revision != str(entry.revision):
+            raise served.conflict(name)
+        pod = decode(entry)
+        condition = {
+            "type": "DisruptionTarget",
+            "status": "True",
+            "reason": "EvictionByEvictionAPI",
+            "message": "Eviction API: evicting",
+            "lastProbeTime": None,
+            "lastTransitionTime": engine.now(),
+        }
+        if generation := pod["metadata"].get("generation"):
+            condition["observedGeneration"] = generation
+        status = pod.setdefault("status", {})
+        others = [c for c in status.get("conditions") or () if c["type"] != "DisruptionTarget"]
+        status["conditions"] = [*others, condition]
+        try:
+            _, revision = engine.stage(served, entry.key, pod, entry.revision)
+        except StoreConflict:
+            continue
+        written = await revision
+        wanted.revision = str(written) if wanted.revision else ""
+        return
+    raise served.conflict(name)
 
 
 def _ends_anyway(pod: Object) -> bool:
