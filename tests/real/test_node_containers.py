@@ -584,7 +584,7 @@ def test_failing_init_containers_hold_the_others(ran: Space) -> None:
     assert conditions["Initialized"]["status"] == "False"
     seen = ran.until(
         "init-bad-always",
-        lambda p: state(p, "init1", "initContainerStatuses").get("restartCount", 0) >= 3,
+        lambda p: state(p, "init1", "initContainerStatuses").get("restartCount", 0) >= 2,
         "restarts its init container",
         60,
     )
