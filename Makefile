@@ -17,6 +17,7 @@ help:
 	@echo "make bench   measure, beside the figures to beat"
 
 up: system install
+	@$(BIN)/python -m compileall -q skiff # a third of the start-up time where nothing is compiled yet
 	@$(SKIFF) up --detach $(UP)
 	@command -v kubectl >/dev/null && kubectl version --client 2>/dev/null | head -n 1 || true
 

@@ -1,6 +1,7 @@
 """What the components' commands share: names, kubeconfigs, the client of an identity."""
 
 import argparse
+import ipaddress
 import socket
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from skiff.client.client import Client
 KUBECONFIG_WAIT_S = 60.0
 KUBECONFIG_LOOK_S = 0.02
 
+ADVERTISE_PROBE = ("192.0.2.1", 9)
+"""An address of the documentation range: where packets to the world would leave; none is sent."""
+
 
 def settings_of(arguments: argparse.Namespace) -> tuple[Layout, Settings]:
     """The layout and settings that a component's command works with."""
@@ -25,6 +29,20 @@ def settings_of(arguments: argparse.Namespace) -> tuple[Layout, Settings]:
 def node_name(settings: Settings) -> str:
     """This machine's node name: what was said, else the host name in lower case."""
     return (settings.node_name or socket.gethostname()).lower()
+
+
+def advertise_address(settings: Settings, given: str | None) -> str:
+    """How pods reach the server: what was said, else the address of the default route, else the first
+    pod network gateway (a machine without a network)."""
+    chosen = given or settings.advertise_address
+    if chosen:
+        return chosen
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(ADVERTISE_PROBE)
+            return str(probe.getsockname()[0])
+        except OSError:
+            return str(ipaddress.ip_network(settings.cluster_cidr)[1])
 
 
 def names(text: str) -> list[str]:

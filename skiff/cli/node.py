@@ -14,11 +14,10 @@ from skiff.aio.clock import RealClock
 from skiff.aio.entropy import Entropy
 from skiff.aio.run import Component, Group, Started
 from skiff.api.views.node import Node
-from skiff.cli.access import connect, kubeconfig_path, node_name, settings_of
+from skiff.cli.access import advertise_address, connect, kubeconfig_path, node_name, settings_of
 from skiff.cli.exits import CommandError
 from skiff.cli.layout import Layout, Settings
 from skiff.cli.process import run_process
-from skiff.cli.server import advertise_address
 from skiff.client.client import Client
 from skiff.client.informer import Informer
 from skiff.network.proxy.nft import kernel_filter

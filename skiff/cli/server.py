@@ -6,12 +6,11 @@ Source: https://kubernetes.io/docs/reference/command-line-tools-reference/kube-a
 
 import argparse
 import ipaddress
-import socket
 from pathlib import Path
 
 from skiff.aio.clock import RealClock
 from skiff.aio.entropy import Entropy
-from skiff.cli.access import names, node_name, settings_of
+from skiff.cli.access import advertise_address, names, node_name, settings_of
 from skiff.cli.checks import free_port
 from skiff.cli.exits import BAD_STATE, CommandError
 from skiff.cli.layout import Layout, Settings
@@ -22,9 +21,6 @@ from skiff.server.run import ServerComponent, ServerConfig
 
 KUBECONFIGS = ("admin", "control", "scheduler", "node", "proxy")
 """Identities of the PKI that get a kubeconfig."""
-
-ADVERTISE_PROBE = ("192.0.2.1", 9)
-"""An address of the documentation range: where packets to the world would leave; none is sent."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -140,20 +136,6 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError("--tls-cert-file and --tls-private-key-file go together", 2)
     component = server_component(layout, settings, arguments)
     return run_process("server", component, f"https://127.0.0.1:{port}")
-
-
-def advertise_address(settings: Settings, given: str | None) -> str:
-    """How pods reach the server: what was said, else the address of the default route, else the first
-    pod network gateway (a machine without a network)."""
-    chosen = given or settings.advertise_address
-    if chosen:
-        return chosen
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(ADVERTISE_PROBE)
-            return str(probe.getsockname()[0])
-        except OSError:
-            return str(ipaddress.ip_network(settings.cluster_cidr)[1])
 
 
 def node_ports(text: str) -> tuple[int, int]:

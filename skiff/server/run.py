@@ -47,6 +47,8 @@ HISTORY = Limits(events=50_000, bytes=32 * 1024 * 1024)
 EVENT_TTL_S = 3600.0
 BODY_MAX_BYTES = 3 * 1024 * 1024
 CLOSE_GRACE_S = 3.0
+START_WAIT_S = 5.0
+"""Requests that come while the server starts wait for it this long, then are told to come again."""
 GC_THRESHOLDS = (20_000, 20, 50)
 """Most garbage is acyclic and dies young; a full collection walks every live object."""
 
@@ -98,6 +100,7 @@ class ServerComponent:
     api: ApiServer | None = None
     assembly: Assembly | None = None
     address: tuple[str, int] = ("", 0)
+    _serving: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
     _failed: "asyncio.Future[Failed] | None" = field(default=None, repr=False)
 
     async def run(self, started: Started) -> None:
@@ -105,8 +108,9 @@ class ServerComponent:
         setting)."""
         failed: asyncio.Future[Failed] = asyncio.get_running_loop().create_future()
         self._failed = failed
+        self._serving = asyncio.Event()
         http = Server(
-            _not_yet,
+            self._when_serving,
             clock=self.clock,
             limits=HttpLimits(body_bytes=BODY_MAX_BYTES, too_large=too_large()),
             tls=server_tls(self.config),
@@ -154,6 +158,7 @@ class ServerComponent:
             # Served from here on: before, a client would be told that it may not do what it may.
             await assembly.start(api.handle)
             http.handler = api.handle
+            self._serving.set()
             settle_memory()
             upkeep = Group(
                 [
@@ -171,13 +176,24 @@ class ServerComponent:
             api.close()
             http.handler = _not_yet
 
+    async def _when_serving(self, request: Request) -> Response:
+        """Hold requests while the server starts: a component that came early goes on at once."""
+        try:
+            async with asyncio.timeout(START_WAIT_S):
+                await self._serving.wait()
+        except TimeoutError:
+            return _not_yet(request)
+        assert self.api is not None
+        answer = self.api.handle(request)
+        return answer if isinstance(answer, Response) else await answer
+
     def _assemble(self, engine: Engine) -> Parts:
         self.assembly = Assembly(engine, read_settings(self.config))
         return self.assembly.parts
 
 
 def _not_yet(request: Request) -> Response:
-    """The answer while the store is being read."""
+    """The answer while the store is being read, and once the server ends."""
     del request
     error = ServiceUnavailable("the server is starting", retry_after_s=1)
     return Response(503, orjson.dumps(error.status()), headers=(("Retry-After", "1"),))

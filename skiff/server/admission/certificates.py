@@ -20,6 +20,27 @@ def _is_request(resource: Resource) -> bool:
     return (resource.group, resource.plural) == (GROUP, CERTIFICATESIGNINGREQUESTS.plural)
 
 
+class CertificateRequester(Rule):
+    """A request says who made it: the signer decides by that, so it is never the client's word."""
+
+    name = "CertificateRequester"
+
+    def concerns(self, operation: str, resource: Resource, subresource: str) -> bool:
+        return _is_request(resource) and operation == CREATE and not subresource
+
+    def admit(self, attributes: Attributes, obj: Object, old: Object | None) -> None:
+        spec, user = obj.setdefault("spec", {}), attributes.user
+        for name in ("username", "uid", "groups", "extra"):
+            spec.pop(name, None)
+        spec["username"] = user.name
+        if user.uid:
+            spec["uid"] = user.uid
+        if user.groups:
+            spec["groups"] = list(user.groups)
+        if user.extra:
+            spec["extra"] = {key: list(values) for key, values in user.extra.items()}
+
+
 class _ForSigner(Rule):
     """Asks whether the user has a verb on the signer, by name or for its whole domain."""
 

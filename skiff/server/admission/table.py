@@ -10,6 +10,7 @@ from skiff.aio.entropy import Entropy
 from skiff.server.admission import optional
 from skiff.server.admission.certificates import (
     CertificateApproval,
+    CertificateRequester,
     CertificateSigning,
     CertificateSubjectRestriction,
 )
@@ -75,6 +76,7 @@ def rules(needs: Needs) -> tuple[Rule, ...]:
         optional.OwnerReferencesPermissionEnforcement(authorizer),
         PersistentVolumeClaimResize(objects),
         RuntimeClass(objects),
+        CertificateRequester(),
         CertificateApproval(authorizer),
         CertificateSigning(authorizer),
         CertificateSubjectRestriction(),
