@@ -3,8 +3,11 @@
 How it works. A `Feed` stands behind each index. Watchers that want the same thing (namespace,
 selectors, representation) share a `Channel`, which encodes a change once for all of them. A channel
 is found by the narrowest thing it insists on (an object's name, a node's name, a namespace), so that
-five thousand kubelets, each watching its own pods, cost nothing for another's pod. The changes of one
-loop turn leave in one write.
+five thousand kubelets, each watching its own pods, cost nothing for another's pod.
+
+Changes leave after the answers to those who made them: who waits comes before who listens. A change
+that follows the last ones closely is held back for a moment, with those that join it: one write, one
+wake-up of each watcher for all of them. After a pause a change leaves at once.
 
 Relative to its selectors an object that begins to match is ADDED, one that ceases to is DELETED (with
 its last matching content and the revision of the change). A watcher starts with a snapshot or with
@@ -34,6 +37,8 @@ from skiff.store.protocol import Compacted, Event, Store
 WATCH_BUFFER_BYTES = 8 * 1024 * 1024
 """What a watcher may have outstanding before it is cut off."""
 BLOCK_BYTES = 262_144
+GAP_S = 0.005
+"""Between two rounds of events of one resource: what a stream of changes is gathered for."""
 BOOKMARK_S = 60.0
 MIN_TIMEOUT_S = 1800.0
 """A watch without timeoutSeconds ends after this, up to twice as long, at random."""
@@ -181,6 +186,7 @@ class Feed:
         self._kinds: dict[str, int] = {}
         self._pending: list[Change] = []
         self._scheduled = False
+        self._sent_s = -GAP_S  # the loop's time of the last round
         self._listening = False
 
     def join(
@@ -226,10 +232,17 @@ class Feed:
         self._pending.extend(changes)
         if not self._scheduled:
             self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._turn)
+            loop = asyncio.get_running_loop()
+            wait_s = self._sent_s + GAP_S - loop.time()
+            if wait_s > 0:
+                loop.call_later(wait_s, self._turn, loop)
+            else:
+                # Whoever made these changes is answered in the coming turn: this is the one after.
+                loop.call_soon(loop.call_soon, self._turn, loop)
 
-    def _turn(self) -> None:
+    def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
         self._scheduled = False
+        self._sent_s = loop.time()
         self.flush()
 
     def flush(self) -> None:

@@ -198,6 +198,7 @@ def test_a_watch_ends_with_its_time() -> None:
 
 def test_a_watcher_that_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WATCH_BUFFER_BYTES", 20_000)
+    monkeypatch.setattr(module, "GAP_S", 0.0)
 
     async def test(w: World) -> None:
         watching = await w.watch(ALL)
@@ -206,6 +207,37 @@ def test_a_watcher_that_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch
         events = (await watching.ended()).splitlines()
         assert 10 < len(events) < 30
         assert orjson.loads(events[-1])["type"] == "ADDED"
+
+    play(test)
+
+
+def test_after_a_pause_a_change_leaves_at_once_and_a_stream_in_few_writes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "GAP_S", 0.05)
+    pushed: list[bytes] = []
+    push = module.Subscriber.push
+
+    def note(self: module.Subscriber, data: bytes) -> None:
+        pushed.append(data)
+        push(self, data)
+
+    monkeypatch.setattr(module.Subscriber, "push", note)
+
+    async def test(w: World) -> None:
+        watching = await w.watch(ALL)
+        await w.create(CONFIGMAPS, configmap("first"))
+        assert not pushed, "the answer comes before the event"
+        await watching.event()
+        for i in range(5):
+            await w.create(CONFIGMAPS, configmap(f"c{i}"))
+        assert len(await watching.names(5)) == 5
+        assert [data.count(b"\n") for data in pushed] == [1, 5]
+        await asyncio.sleep(0.06)
+        await w.create(CONFIGMAPS, configmap("last"))
+        began = asyncio.get_running_loop().time()
+        await watching.event()
+        assert asyncio.get_running_loop().time() - began < 0.04
 
     play(test)
 
