@@ -114,12 +114,8 @@ class EndpointsReconciler(Reconciler):
             metadata["uid"] = current.metadata.uid
             if current.metadata.owner_references:
                 metadata["ownerReferences"] = as_json(current.metadata.owner_references)
-        return {
-            "apiVersion": "v1",
-            "kind": "Endpoints",
-            "metadata": metadata,
-            "subsets": subsets,
-        }
+        body = {"apiVersion": "v1", "kind": "Endpoints", "metadata": metadata}
+        return body | {"subsets": subsets} if subsets else body
 
 
 def _name(service: Service) -> str:

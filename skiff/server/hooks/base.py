@@ -34,6 +34,10 @@ class Hooks:
         del engine, new, old, dry_run
         return None
 
+    def set_times(self, engine: "Engine", new: Object, old: Object) -> None:
+        """Fill in the times that the server sets in an update, of a subresource too."""
+        del engine, new, old
+
     def deleted(self, engine: "Engine", obj: Object) -> None:
         """Give back what the object held; it is gone from the store."""
         del engine, obj

@@ -2,9 +2,11 @@
 
 from typing import TYPE_CHECKING, ClassVar
 
+from skiff.aio.clock import rfc3339
 from skiff.server.hooks.base import Hooks, Object
 
 if TYPE_CHECKING:
+    from skiff.server.engine import Engine
     from skiff.server.options import DeleteOptions
 
 
@@ -48,6 +50,28 @@ class PodHooks(ReturnedHooks):
         if not spec.get("nodeName") or ended:
             return 0
         return period if period >= 0 else 1
+
+
+class CertificateHooks(Hooks):
+    """The conditions of a signing request carry times even where the writer gives none.
+
+    Source: https://kubernetes.io/docs/reference/access-authn-authz/certificate-signing-requests/
+    """
+
+    def set_times(self, engine: "Engine", new: Object, old: Object) -> None:
+        before = {(c["type"], c["status"]): c for c in _conditions(old)}
+        for condition in _conditions(new):
+            now = rfc3339(engine.clock.now())
+            same = before.get((condition.get("type", ""), condition.get("status", "")), {})
+            if not condition.get("lastUpdateTime"):
+                condition["lastUpdateTime"] = now
+            if not condition.get("lastTransitionTime"):
+                condition["lastTransitionTime"] = same.get("lastTransitionTime") or now
+
+
+def _conditions(request: Object) -> list[Object]:
+    found: list[Object] = (request.get("status") or {}).get("conditions") or []
+    return found
 
 
 class NamespaceHooks(Hooks):

@@ -5,6 +5,7 @@ from typing import Final
 from skiff.server.hooks.base import Hooks
 from skiff.server.hooks.kinds import (
     BatchJobHooks,
+    CertificateHooks,
     EventHooks,
     NamespaceHooks,
     PodHooks,
@@ -28,6 +29,7 @@ TABLE: Final[dict[tuple[str, str], Hooks]] = {
     ("", "serviceaccounts"): _RETURNED,
     ("", "services"): ServiceHooks(),  # cluster IPs and node ports
     ("batch", "jobs"): BatchJobHooks(),  # orphan by default
+    ("certificates.k8s.io", "certificatesigningrequests"): CertificateHooks(),  # dated conditions
     ("resource.k8s.io", "deviceclasses"): _RETURNED,
     ("resource.k8s.io", "resourceclaims"): _RETURNED,
     ("resource.k8s.io", "resourceclaimtemplates"): _RETURNED,

@@ -178,6 +178,7 @@ async def store_update(
     strategy = served.strategy
     _keep_system_fields(new["metadata"], old["metadata"])
     strategy.prepare_update(new, old, target.subresource)
+    served.hooks.set_times(engine, new, old)
     finish = None
     if not target.subresource:
         finish = served.hooks.begin_update(engine, new, old, dry_run=target.options.dry_run)
