@@ -35,7 +35,7 @@ INDEX = "batch.kubernetes.io/job-completion-index"
 
 @pytest.mark.parametrize(
     ("found", "text"),
-    [([], ""), ([0], "0"), ([0, 1], "0-1"), ([0, 1, 2, 5, 7, 8], "0-2,5,7-8")],
+    [([], ""), ([0], "0"), ([0, 1], "0,1"), ([0, 1, 2, 5, 7, 8], "0-2,5,7,8")],
 )
 def test_indexes_as_text(found, text) -> None:
     assert indexes.render(found) == text

@@ -19,16 +19,17 @@ def parse(text: str, completions: int) -> set[int]:
 
 
 def render(indexes: Collection[int]) -> str:
-    """The shortest text for the indexes: runs of three and more as ranges, of two as well."""
+    """The shortest text for the indexes: runs of three and more as ranges, others one by one, as
+    Kubernetes writes them."""
     parts: list[str] = []
     run: list[int] = []
     for index in [*sorted(indexes), None]:
         if run and index == run[-1] + 1:
             run.append(index)
             continue
-        if len(run) == 1:
-            parts.append(str(run[0]))
-        elif run:
+        if len(run) < 3:
+            parts += map(str, run)
+        else:
             parts.append(f"{run[0]}-{run[-1]}")
         run = [] if index is None else [index]
     return ",".join(parts)
