@@ -5,7 +5,6 @@ Each check raises `CommandError` with what is wrong, where, and what to do. Stan
 
 import fcntl
 import os
-import shutil
 import socket
 import struct
 from collections.abc import Iterable
@@ -44,6 +43,8 @@ CNI_NEEDED = ("bridge", "host-local", "loopback", "portmap")
 
 def missing_programs() -> list[str]:
     """What real containers need and this machine lacks, as `program (Debian package)`."""
+    import shutil  # with its compressors, which only this check would load
+
     path = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
     missing = [
         f"{program} ({package})"
@@ -79,10 +80,7 @@ def usable_state(layout: Layout) -> None:
             f"the state directory {layout.root} is not a directory; choose another with --state-dir",
             BAD_STATE,
         ) from e
-    try:
-        layout.load_settings()
-    except ValueError as e:
-        raise CommandError(str(e), BAD_STATE) from e
+    layout.load_settings()
 
 
 def lock(layout: Layout) -> TextIO:

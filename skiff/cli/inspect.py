@@ -11,6 +11,7 @@ from skiff.cli.layout import Layout
 from skiff.cli.up import processes, running
 
 FOLLOW_INTERVAL_S = 0.2
+LINE_MAX_BYTES = 64 * 1024
 
 
 def status(arguments: argparse.Namespace) -> int:
@@ -66,14 +67,20 @@ def logs(arguments: argparse.Namespace) -> int:
     positions = {}
     for name, path in chosen.items():
         data = path.read_bytes()
-        positions[name] = len(data)
-        for line in data.decode(errors="replace").splitlines()[-arguments.tail :]:
+        positions[name] = data.rfind(b"\n") + 1
+        for line in last_lines(data, arguments.tail):
             _print(name, line, len(chosen) > 1)
     while arguments.follow:
         time.sleep(FOLLOW_INTERVAL_S)  # a person's terminal; no loop here
         for name, path in chosen.items():
             positions[name] = _follow(name, path, positions[name], len(chosen) > 1)
     return 0
+
+
+def last_lines(data: bytes, count: int) -> list[str]:
+    """The last `count` whole lines."""
+    lines = data[: data.rfind(b"\n") + 1].decode(errors="replace").splitlines()
+    return lines[-count:] if count > 0 else []
 
 
 def _follow(name: str, path: Path, position: int, prefix: bool) -> int:
@@ -85,9 +92,11 @@ def _follow(name: str, path: Path, position: int, prefix: bool) -> int:
     with path.open("rb") as file:
         file.seek(position)
         data = file.read(size - position)
+    # What is half written waits for the rest of its line.
+    data = data[: data.rfind(b"\n") + 1] or (data if len(data) > LINE_MAX_BYTES else b"")
     for line in data.decode(errors="replace").splitlines():
         _print(name, line, prefix)
-    return size
+    return position + len(data)
 
 
 def _print(name: str, line: str, prefix: bool) -> None:

@@ -5,14 +5,15 @@ runtime sockets carry the state directory's hash, unless it is the default one.
 Standard library only: the supervisor imports this and must stay small.
 """
 
+import binascii
 import contextlib
 import dataclasses
-import hashlib
 import json
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+
+from skiff.cli.exits import BAD_STATE, NOT_PERMITTED, CommandError
 
 ROOT_STATE_DIR = Path("/var/lib/skiff")
 SHORT_HASH = 6
@@ -58,7 +59,8 @@ class Layout:
         """What names on the machine carry so that clusters are apart: "" for the default one."""
         if self.root == ROOT_STATE_DIR:
             return ""
-        return hashlib.sha256(str(self.root).encode()).hexdigest()[:SHORT_HASH]
+        # Not hashlib: it would load OpenSSL, a third of the supervisor's memory.
+        return f"{binascii.crc32(str(self.root).encode()):08x}"[:SHORT_HASH]
 
     @property
     def name(self) -> str:
@@ -134,17 +136,31 @@ class Layout:
         return self.root / "cluster.json"
 
     def load_settings(self) -> Settings | None:
-        """The settings of the cluster here; None where there is none. Raises ValueError if torn."""
+        """The settings of the cluster here; None where there is none. Raises CommandError if torn."""
+        file = self.settings_file
         try:
-            data = json.loads(self.settings_file.read_text())
+            data = json.loads(file.read_text())
         except FileNotFoundError:
             return None
-        except ValueError as e:
-            raise ValueError(
-                f"{self.settings_file} is not valid JSON ({e}); repair or remove it"
+        except OSError as e:
+            raise CommandError(
+                f"cannot read {file}: {e.strerror}; run as its owner or choose another --state-dir",
+                NOT_PERMITTED if isinstance(e, PermissionError) else BAD_STATE,
             ) from e
-        known = {f.name for f in dataclasses.fields(Settings)}
-        return Settings(**{k: v for k, v in data.items() if k in known})
+        except ValueError as e:
+            text = f"{file} is not valid JSON ({e}); repair or remove it"
+            raise CommandError(text, BAD_STATE) from e
+        if not isinstance(data, dict):
+            raise CommandError(f"{file} is no JSON object; repair or remove it", BAD_STATE)
+        kinds = {f.name: type(f.default) for f in dataclasses.fields(Settings)}
+        for name, value in data.items():
+            if name in kinds and type(value) is not kinds[name]:
+                raise CommandError(
+                    f"{file}: {name} is {value!r}, not of type {kinds[name].__name__}; "
+                    "repair or remove it",
+                    BAD_STATE,
+                )
+        return Settings(**{k: v for k, v in data.items() if k in kinds})
 
     def save_settings(self, settings: Settings) -> None:
         write_atomically(
@@ -155,13 +171,13 @@ class Layout:
 def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
     """Write `text` so that a reader sees the old file or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    fd, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with os.fdopen(fd, "w") as file:
+        with open(temporary, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
             file.write(text)
-        Path(temporary).chmod(mode)
-        Path(temporary).replace(path)
+        temporary.chmod(mode)
+        temporary.replace(path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
-            Path(temporary).unlink()
+            temporary.unlink()
         raise

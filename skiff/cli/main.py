@@ -149,7 +149,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, str]:
     )
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, text, configure, entry in COMMANDS:
-        sub = subparsers.add_parser(name, help=text, description=text)
+        sub = subparsers.add_parser(name, help=text, description=text, allow_abbrev=False)
         sub.add_argument(
             "--state-dir",
             type=Path,

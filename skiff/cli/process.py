@@ -6,6 +6,7 @@ import gc
 import logging
 import signal
 import sys
+from collections.abc import Callable
 
 import uvloop
 
@@ -16,8 +17,18 @@ from skiff.cli.supervise import say_ready
 LOG_FORMAT = "%(asctime)s.%(msecs)03d %(levelname).1s %(name)s: %(message)s"
 
 
-def run_process(name: str, component: Component, said: str = "ready") -> int:
-    """Run `component` until SIGTERM or SIGINT (exit code 0) or its failure (1, and why on stderr)."""
+Explain = Callable[[BaseException], CommandError | None]
+"""What an error means to the user, where it is not our bug."""
+
+
+def run_process(
+    name: str,
+    component: Component,
+    said: str = "ready",
+    explain: Explain = lambda _: None,
+) -> int:
+    """Run `component` until SIGTERM or SIGINT (exit code 0) or its failure (1, and why on stderr).
+    Raises CommandError for failures that `explain` knows."""
     logging.basicConfig(
         level=logging.INFO, format=LOG_FORMAT, datefmt="%Y-%m-%dT%H:%M:%S", stream=sys.stderr
     )
@@ -26,12 +37,18 @@ def run_process(name: str, component: Component, said: str = "ready") -> int:
     except CommandError:
         raise
     except BaseExceptionGroup as group:
-        _report(name, _first(group))
-        return FAILED
+        return _failed(name, _first(group), explain)
     except Exception as e:  # noqa: BLE001 - the last place that can say why the process ends
-        _report(name, e)
-        return FAILED
+        return _failed(name, e, explain)
     return 0
+
+
+def _failed(name: str, error: BaseException, explain: Explain) -> int:
+    known = error if isinstance(error, CommandError) else explain(error)
+    if known is not None:
+        raise known from error
+    _report(name, error)
+    return FAILED
 
 
 async def _until_told(name: str, component: Component, said: str) -> None:

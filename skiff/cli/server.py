@@ -6,21 +6,83 @@ Source: https://kubernetes.io/docs/reference/command-line-tools-reference/kube-a
 
 import argparse
 import ipaddress
+import ssl
+from functools import partial
 from pathlib import Path
 
 from skiff.aio.clock import RealClock
 from skiff.aio.entropy import Entropy
 from skiff.cli.access import advertise_address, names, node_name, settings_of
 from skiff.cli.checks import free_port
-from skiff.cli.exits import BAD_STATE, CommandError
+from skiff.cli.exits import ALREADY_RUNNING, BAD_STATE, USAGE, CommandError
 from skiff.cli.layout import Layout, Settings
 from skiff.cli.process import run_process
 from skiff.server import pki
 from skiff.server.authn.tokens import DEFAULT_ISSUER
 from skiff.server.run import ServerComponent, ServerConfig
+from skiff.store.protocol import Corrupt, Incompatible, Locked
 
 KUBECONFIGS = ("admin", "control", "scheduler", "node", "proxy")
 """Identities of the PKI that get a kubeconfig."""
+
+
+FILE_FLAGS = (
+    "token_auth_file",
+    "client_ca_file",
+    "tls_cert_file",
+    "tls_private_key_file",
+    "service_account_key_file",
+    "service_account_signing_key_file",
+)
+
+STORE = "the store is Skiff's own; say where with --data-dir"
+LATER = "Skiff does not have that yet"
+FIXED = "Skiff decides that by itself"
+REFUSED = {
+    "etcd-servers": STORE,
+    "etcd-cafile": STORE,
+    "etcd-certfile": STORE,
+    "etcd-keyfile": STORE,
+    "etcd-prefix": STORE,
+    "storage-backend": STORE,
+    "encryption-provider-config": LATER,
+    "audit-log-path": LATER,
+    "audit-policy-file": LATER,
+    "audit-webhook-config-file": LATER,
+    "authentication-config": LATER,
+    "authentication-token-webhook-config-file": LATER,
+    "authorization-config": LATER,
+    "authorization-webhook-config-file": LATER,
+    "authorization-policy-file": LATER,
+    "admission-control-config-file": LATER,
+    "oidc-issuer-url": LATER,
+    "oidc-client-id": LATER,
+    "enable-aggregator-routing": LATER,
+    "proxy-client-cert-file": LATER,
+    "proxy-client-key-file": LATER,
+    "egress-selector-config-file": LATER,
+    "insecure-port": "requests come over TLS only; see --secure-port",
+    "feature-gates": "Skiff has the stable features, and they are on",
+    "runtime-config": "Skiff serves every stable API, and no other",
+    "allow-privileged": "privileged pods are allowed; restrict them with Pod Security labels",
+    "kubelet-client-certificate": FIXED,
+    "kubelet-client-key": FIXED,
+    "kubelet-certificate-authority": FIXED,
+    "requestheader-client-ca-file": FIXED,
+    "kubelet-preferred-address-types": FIXED,
+    "max-requests-inflight": FIXED,
+    "max-mutating-requests-inflight": FIXED,
+    "profiling": FIXED,
+    "endpoint-reconciler-type": FIXED,
+    "cert-dir": "certificates are in STATE-DIR/pki; name others with --tls-cert-file",
+}
+"""Flags of kube-apiserver that are refused by name, and what to do instead."""
+
+
+class _Refuse(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *rest: object) -> None:
+        flag = str(rest[-1])
+        parser.error(f"{flag} is kube-apiserver's: {REFUSED[flag.removeprefix('--')]}")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -117,6 +179,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="NAMES",
         help="more names and addresses for the serving certificate",
     )
+    for flag in REFUSED:
+        add(f"--{flag}", action=_Refuse, nargs="?", help=argparse.SUPPRESS)
 
 
 def _boolean(text: str) -> bool:
@@ -129,13 +193,60 @@ def _boolean(text: str) -> bool:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGTERM."""
+    check(arguments)
     layout, settings = settings_of(arguments)
     port = arguments.secure_port or settings.secure_port
     free_port(port, arguments.bind_address or settings.bind_address, "--secure-port")
-    if bool(arguments.tls_cert_file) != bool(arguments.tls_private_key_file):
-        raise CommandError("--tls-cert-file and --tls-private-key-file go together", 2)
     component = server_component(layout, settings, arguments)
-    return run_process("server", component, f"https://127.0.0.1:{port}")
+    return run_process(
+        "server", component, f"https://127.0.0.1:{port}", partial(_explain, component)
+    )
+
+
+def _explain(component: ServerComponent, error: BaseException) -> CommandError | None:
+    """The store's refusals and wrong settings are the user's to mend; another try would end the same."""
+    if isinstance(error, Corrupt | Incompatible):
+        return CommandError(str(error), BAD_STATE)
+    if isinstance(error, Locked):
+        return CommandError(str(error), ALREADY_RUNNING)
+    if isinstance(error, ValueError) and component.assembly is None:
+        return CommandError(str(error), USAGE)
+    return None
+
+
+def check(arguments: argparse.Namespace) -> None:
+    """What can be seen to be wrong before anything starts. Raises CommandError naming the flag."""
+    for name in FILE_FLAGS:
+        given = getattr(arguments, name)
+        for path in given if isinstance(given, list) else [given] if given else []:
+            try:
+                with path.open("rb"):
+                    pass
+            except OSError as e:
+                raise CommandError(f"--{name.replace('_', '-')} {path}: {e.strerror}", USAGE) from e
+    if bool(arguments.tls_cert_file) != bool(arguments.tls_private_key_file):
+        raise CommandError("--tls-cert-file and --tls-private-key-file go together", USAGE)
+    for part in (arguments.service_cidr or "").split(","):
+        try:
+            ipaddress.ip_network(part or "10.96.0.0/16")
+        except ValueError as e:
+            raise CommandError(f"--service-cluster-ip-range: {e}", USAGE) from e
+    _check_tls(arguments)
+
+
+def _check_tls(arguments: argparse.Namespace) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        if arguments.tls_cert_file:
+            context.load_cert_chain(arguments.tls_cert_file, arguments.tls_private_key_file)
+    except (ssl.SSLError, ValueError) as e:
+        text = f"--tls-cert-file {arguments.tls_cert_file} and its key are no PEM pair: {e}"
+        raise CommandError(text, 2) from e
+    try:
+        if arguments.client_ca_file:
+            context.load_verify_locations(arguments.client_ca_file)
+    except ssl.SSLError as e:
+        raise CommandError(f"--client-ca-file {arguments.client_ca_file}: {e}", USAGE) from e
 
 
 def node_ports(text: str) -> tuple[int, int]:
@@ -148,7 +259,7 @@ def node_ports(text: str) -> tuple[int, int]:
             f"--service-node-port-range {text!r} is not of the form 30000-32767", 2
         ) from e
     if not (dash and 0 < low <= high < 65536):
-        raise CommandError(f"--service-node-port-range {text!r} is no range of ports", 2)
+        raise CommandError(f"--service-node-port-range {text!r} is no range of ports", USAGE)
     return low, high
 
 

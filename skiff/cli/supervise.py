@@ -3,7 +3,8 @@
 A single thread around one selector; standard library only and no asyncio, so that it costs a few
 megabytes. A child says that it is ready by writing a line to the file descriptor named in
 `SKIFF_READY_FD`. A child that ends is started again at once, then after 0.2 s doubling to 5 s
-while it keeps ending within 10 s. Children die with the supervisor (PR_SET_PDEATHSIG), containers
+while it keeps ending within 10 s; but one whose exit code says that trying again is no use (the
+state is unusable, the settings are wrong) ends the whole. Children die with the supervisor (PR_SET_PDEATHSIG), containers
 do not: their shims belong to nobody.
 """
 
@@ -19,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from skiff.cli.exits import BAD_STATE, USAGE
 from skiff.cli.layout import write_atomically
 
 READY_FD = "SKIFF_READY_FD"
@@ -27,6 +29,8 @@ BACKOFF_FIRST_S = 0.2
 BACKOFF_MAX_S = 5.0
 STOP_DEADLINE_S = 10.0
 CLEAN_DEADLINE_S = 40.0
+HOPELESS = frozenset({USAGE, BAD_STATE})
+"""Exit codes after which another start would end the same."""
 LOG_ROTATE_BYTES = 10 * 1024 * 1024
 PR_SET_PDEATHSIG = 1
 
@@ -75,10 +79,12 @@ class Supervisor:
         self._on_exit = on_exit
         self._selector = selectors.DefaultSelector()
         self._stopping = False
+        self._exit_code = 0
         self._began = time.monotonic()  # noqa: TID251 - the supervisor has no event loop to take time from
 
-    def run(self) -> None:
-        """Start everything, keep it running, and return once all of it has stopped."""
+    def run(self) -> int:
+        """Start everything, keep it running, and return once all of it has stopped: 0, or the exit
+        code of the program that made it hopeless."""
         wake_read, wake_write = os.pipe()
         os.set_blocking(wake_read, False)
         os.set_blocking(wake_write, False)
@@ -99,6 +105,7 @@ class Supervisor:
             self._reap()
             self._restart_due()
         self._shut_down()
+        return self._exit_code
 
     def _stop(self) -> None:
         self._stopping = True
@@ -149,6 +156,8 @@ class Supervisor:
                 continue
             code = child.process.returncode
             child.process = None
+            if code in HOPELESS and not self._stopping:
+                self._stopping, self._exit_code = True, code
             lasted = now - child.started_at
             if lasted > STABLE_AFTER_S:
                 child.backoff_s = 0.0

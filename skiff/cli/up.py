@@ -9,7 +9,6 @@ import dataclasses
 import fcntl
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +21,7 @@ from skiff import __version__
 from skiff.cli import checks
 from skiff.cli.exits import FAILED, MISSING, NOT_PERMITTED, NOT_RUNNING, CommandError
 from skiff.cli.layout import Layout, Settings
-from skiff.cli.supervise import Program, Supervisor
+from skiff.cli.supervise import HOPELESS, Program, Supervisor
 
 KUBERNETES_VERSION = "v1.36.0"
 DETACH_TIMEOUT_S = 120.0
@@ -107,7 +106,9 @@ def _supervise(layout: Layout, arguments: argparse.Namespace, out: TextIO) -> in
     say.waiting = {p.name for p in programs}
     merge = None if arguments.no_kubeconfig else str(settings.context)
     say.when_server_ready = (lambda: _merge_kubeconfig(layout, merge)) if merge else None
-    Supervisor(programs, layout.pids, say.ready, say.ended).run()
+    code = Supervisor(programs, layout.pids, say.ready, say.ended).run()
+    if code:
+        raise CommandError(say.last_words or "a component gave up; see `skiff logs`", code)
     say.line("stopped")
     return 0
 
@@ -147,6 +148,7 @@ class _Progress:
         self._settings = settings
         self._complete = False
         self.waiting: set[str] = set()
+        self.last_words = ""
         self.when_server_ready: Callable[[], None] | None = None
 
     def line(self, text: str) -> None:
@@ -172,6 +174,10 @@ class _Progress:
     def ended(self, name: str, code: int, delay_s: float) -> None:
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         log = self._layout.logs / f"{name}.log"
+        if code in HOPELESS:
+            self.last_words = _last_line(log).removeprefix("skiff: ")
+            self.line(f"  ✗ {name} gave up ({how}); its log: {log}")
+            return
         self.line(f"  ✗ {name} ended ({how}), starting it again in {delay_s:.1f} s; its log: {log}")
         last = _last_line(log)
         if code > 0 and last:
@@ -250,6 +256,8 @@ def down(arguments: argparse.Namespace) -> int:
     if left_over(layout):
         clean(arguments)
     if arguments.delete:
+        import shutil  # the supervisor does without
+
         shutil.rmtree(layout.root)
         sys.stdout.write(f"stopped; {layout.root} is deleted\n")
     elif supervisor:
