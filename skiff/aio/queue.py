@@ -18,6 +18,10 @@ from skiff.aio.backoff import Backoff
 
 K = TypeVar("K", bound=Hashable)
 
+SHORTEST_S = 0.001
+"""No delay is shorter: who finds, when his timer runs out, that a rounding error is left to wait, must
+not come back before time has passed."""
+
 
 class ShutDown(Exception):
     """The queue takes and gives no more keys."""
@@ -64,6 +68,7 @@ class WorkQueue(Generic[K]):
             self.add(key)
             return
         loop = asyncio.get_running_loop()
+        delay_s = max(delay_s, SHORTEST_S)
         timer = self._timers.get(key)
         if timer is not None:
             if timer.when() <= loop.time() + delay_s:

@@ -169,7 +169,7 @@ class Observer:
             sandboxes.sort(key=lambda s: (s.created_at, s.attempt), reverse=True)
             containers.sort(key=lambda c: (c.status.created_at, c.status.attempt), reverse=True)
             self._pods[uid] = Observed(tuple(sandboxes), tuple(containers))
-        for uid in before.keys() | self._pods.keys():
+        for uid in dict.fromkeys((*before, *self._pods)):
             now = self._pods.get(uid, Observed())
             if before.get(uid) != now:
                 self._changed(uid, now)

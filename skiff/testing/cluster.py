@@ -22,7 +22,9 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from ipaddress import IPv4Address
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
+
+import orjson
 
 from skiff.aio.clock import LoopClock
 from skiff.aio.entropy import Entropy
@@ -56,6 +58,7 @@ EPOCH = 1_767_225_600.0
 FIRST_NODE_IP = IPv4Address("192.0.2.10")
 LATENCY_S = 0.0005
 READY_TIMEOUT_S = 60.0
+SETTLE_S = 0.1
 LOOK_AGAIN_S = 1.0
 """How long `wait_until` goes without looking where nothing is written."""
 
@@ -93,7 +96,7 @@ class Cluster:
         self._capacity = dict(capacity)
         self._node_names = [f"node-{i + 1}" for i in range(nodes)]
         self._stores = MemoryStore(stamp, self.clock, HISTORY)
-        self._store = FaultyStore(self._stores, self.faults, self._entropy("store"))
+        self._store = FaultyStore(self._stores, self.faults, self.entropy("store"))
         self._written = asyncio.Event()
         self._group = asyncio.TaskGroup()
         self.client = self.client_as(*ADMIN, agent="kubectl")
@@ -139,6 +142,12 @@ class Cluster:
         rest = [p.begin() for n, p in self.processes.items() if n != SERVER]
         for ready in rest:
             await ready.wait()
+        await self._nodes_settle()
+
+    async def _nodes_settle(self) -> None:
+        """Wait until every node may be used, and who taints nodes has seen that they are ready."""
+        await self.wait_until(self._nodes_usable, READY_TIMEOUT_S)
+        await self.advance(SETTLE_S)
         await self.wait_until(self._nodes_usable, READY_TIMEOUT_S)
 
     def _nodes_usable(self) -> bool:
@@ -155,7 +164,7 @@ class Cluster:
     # Parts
 
     def _make_server(self) -> tuple[Component, list[FaultyTransport]]:
-        return LocalServer(self._store, self.clock, self._entropy(SERVER)), []
+        return LocalServer(self._store, self.clock, self.entropy(SERVER)), []
 
     def _make_controllers(self) -> tuple[Component, list[FaultyTransport]]:
         client, transport = self._component("system:kube-controller-manager", (), CONTROLLERS)
@@ -183,7 +192,7 @@ class Cluster:
     def _add_node(self, name: str) -> None:
         """A kubelet and its runtime; the runtime, as a real one, outlives the kubelet."""
         number = len(self.runtimes) + 1
-        entropy = self._entropy(f"runtime {name}")
+        entropy = self.entropy(f"runtime {name}")
         self.runtimes[name] = SimulatedRuntime(self.clock, entropy, f"10.244.{number}.0/24")
         config = KubeletConfig(
             node_name=name,
@@ -204,12 +213,12 @@ class Cluster:
     def _component(
         self, user: str, groups: Sequence[str], name: str
     ) -> tuple[Client, FaultyTransport]:
-        entropy = self._entropy(name)
+        entropy = self.entropy(name)
         inner = LocalTransport(self._handle, user, groups)
         transport = FaultyTransport(inner, self.faults, self.clock, entropy)
         return Client(transport, self.clock, entropy, f"skiff-{name}/1"), transport
 
-    def _entropy(self, name: str) -> Entropy:
+    def entropy(self, name: str) -> Entropy:
         """Each part draws from its own source, so that one part's draws do not shift another's."""
         return Entropy(zlib.crc32(name.encode(), self.seed & 0xFFFFFFFF))
 
@@ -231,15 +240,17 @@ class Cluster:
     def client_as(self, user: str, groups: Sequence[str] = (), agent: str = "") -> Client:
         """A client for tests, as any user: no faults, no delays."""
         transport = LocalTransport(self._handle, user, groups)
-        return Client(transport, self.clock, self._entropy(f"client {user}"), f"{agent or user}/1")
+        return Client(transport, self.clock, self.entropy(f"client {user}"), f"{agent or user}/1")
 
     def get(self, resource: Resource, name: str, namespace: str = "") -> Object | None:
-        """An object as the server has it now, without a request."""
-        return self.server.api.engine.get(resource, name, namespace)
+        """An object as the store has it now, without a request."""
+        entry = self._stores.get(_prefix(resource, namespace) + name)
+        return None if entry is None else cast("Object", orjson.loads(entry.value))
 
     def list(self, resource: Resource, namespace: str = "") -> list[Object]:
-        """Objects as the server has them now, without a request."""
-        return self.server.api.engine.list(resource, namespace)
+        """Objects as the store has them now, without a request; of one namespace, or all."""
+        page = self._stores.list(_prefix(resource, namespace))
+        return [orjson.loads(entry.value) for entry in page.entries]
 
     async def advance(self, seconds: float) -> None:
         """Let virtual time pass."""
@@ -271,7 +282,7 @@ class Cluster:
         self._node_names.append(name)
         self._add_node(name)
         await self.start(name)
-        await self.wait_until(self._nodes_usable, READY_TIMEOUT_S)
+        await self._nodes_settle()
 
     async def kill(self, name: str) -> None:
         """End a process (`server`, `controllers`, `scheduler`, a node's name) as SIGKILL does."""
@@ -289,6 +300,12 @@ class Cluster:
     def _note(self, events: Sequence[Any]) -> None:
         self.event_log.note(self.clock.monotonic(), events)
         self._written.set()
+
+
+def _prefix(resource: Resource, namespace: str) -> str:
+    group, plural = resource.storage
+    space = f"{namespace}/" if namespace and resource.namespaced else ""
+    return f"/{group or 'core'}/{plural}/{space}"
 
 
 def _usable(node: Object | None) -> bool:

@@ -61,9 +61,5 @@ class Process:
             assert done, f"{self.name} does not end"
 
     async def _run(self, component: Component, ready: asyncio.Event) -> None:
-        try:
-            await component.run(ready.set)
-        except asyncio.CancelledError:
-            if self.task is None:
-                raise  # by `stop`
+        await component.run(ready.set)
         raise RuntimeError(f"{self.name} ended by itself")

@@ -359,7 +359,7 @@ def test_a_service_has_the_ready_pods_as_endpoints() -> None:
             "spec": {"selector": {"app": "rs"}, "ports": [{"port": 80}]},
         }
         await cluster.client.create(SERVICES, service)
-        await made(cluster, REPLICASETS, 3)
+        await made(cluster, REPLICASETS, 3, pods={"simulate": {"start-seconds": "2"}})
         addresses = {p["status"]["podIP"] for p in ready_pods(cluster, "rs")}
 
         def told() -> set[str]:

@@ -74,13 +74,13 @@ class ObjectCache:
     def use(self, uid: str, references: Iterable[Reference]) -> None:
         """Say what a pod refers to now; watches begin, and end where nobody is left."""
         wanted = set(references)
-        for gone in self._by_pod.get(uid, set()) - wanted:
+        for gone in sorted(self._by_pod.get(uid, set()) - wanted, key=_order):
             self._drop(gone, uid)
         if wanted:
             self._by_pod[uid] = wanted
         else:
             self._by_pod.pop(uid, None)
-        for reference in wanted:
+        for reference in sorted(wanted, key=_order):
             self._watch(reference).users.add(uid)
 
     async def get(self, view: type[V], namespace: str, name: str) -> V | None:
@@ -125,7 +125,7 @@ class ObjectCache:
         if watch is None or (old is None and not watch.informer.synced.is_set()):
             return
         if old is None or new is None or _content(old) != _content(new):
-            self._changed(tuple(watch.users))
+            self._changed(sorted(watch.users))
 
     def _drop(self, reference: Reference, uid: str) -> None:
         watch = self._watches.get(reference)
@@ -135,6 +135,11 @@ class ObjectCache:
         if not watch.users:
             watch.task.cancel()
             del self._watches[reference]
+
+
+def _order(reference: Reference) -> tuple[str, str, str]:
+    """Sets have no order of their own: the same pod makes the same requests in the same order."""
+    return reference.view.__name__, reference.namespace, reference.name
 
 
 def _content(found: Watched) -> object:
