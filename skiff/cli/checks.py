@@ -7,6 +7,7 @@ import fcntl
 import os
 import socket
 import struct
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -38,6 +39,8 @@ ROUTES = Path("/proc/net/route")
 ROUTE_REJECT = 0x0200  # RTF_REJECT of linux/route.h: such a route leads nowhere
 
 CNI_DIRECTORIES = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
+LOCK_TRIES = 5
+LOCK_PAUSE_S = 0.02
 CNI_NEEDED = ("bridge", "host-local", "loopback", "portmap")
 
 
@@ -87,10 +90,11 @@ def lock(layout: Layout) -> TextIO:
     """Take the state directory for this process; the lock ends with it (however it ends)."""
     file = layout.lock.open("a+")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _take(file)
     except BlockingIOError as e:
         file.seek(0)
         holder = file.read().strip() or "unknown"
+        file.close()
         raise CommandError(
             f"a cluster is already running in {layout.root} (pid {holder}); "
             "see `skiff status`, stop it with `skiff down`, or start another with --state-dir and other ports",
@@ -100,6 +104,16 @@ def lock(layout: Layout) -> TextIO:
     file.write(f"{os.getpid()}\n")
     file.flush()
     return file
+
+
+def _take(file: TextIO) -> None:
+    """Lock; `skiff status` may hold the lock for a moment, to see whether it is free."""
+    for _ in range(LOCK_TRIES - 1):
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(LOCK_PAUSE_S)
+    return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def free_port(port: int, address: str, flag: str) -> None:
