@@ -8,6 +8,7 @@ https://www.cni.dev/docs/spec/ and https://www.cni.dev/plugins/current/main/brid
 import ipaddress
 import json
 import logging
+import shlex
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,6 +112,19 @@ def remove_bridge(bridge: str) -> None:
     for rule in _forward_rules(bridge):
         while _iptables("-C", "FORWARD", *rule) == 0 and _iptables("-D", "FORWARD", *rule) == 0:
             pass
+    _remove_host_ports(bridge)
+
+
+def _remove_host_ports(network: str) -> None:
+    """What the portmap plugin wrote for pods of `network` that nobody took off it (their runtime died)."""
+    done = _command("iptables", "-w", "-t", "nat", "-S", "CNI-HOSTPORT-DNAT")
+    for line in done.stdout.splitlines() if done is not None and not done.returncode else ():
+        words = shlex.split(line)
+        if words[0] == "-A" and any(f'dnat name: "{network}"' in word for word in words):
+            chain = words[-1]
+            _iptables("-t", "nat", "-D", *words[1:])
+            _iptables("-t", "nat", "-F", chain)
+            _iptables("-t", "nat", "-X", chain)
 
 
 def uplink_mtu() -> int:

@@ -218,12 +218,28 @@ def test_pods_join_leave_and_are_reached_by_host_port(node: Node, tmp_path: Path
         assert ask(pods[0], "192.0.2.2", 9000) == ("192.0.2.2", "192.0.2.1")
         node.network(tmp_path, "prepare", mtu=1400)  # a node that starts anew
         assert ask(outside, "192.0.2.1", 8090)[0] == first
+        node.shell("iptables", "-t", "nat", "-N", "CNI-DN-of-another")
+        other = [
+            "-m",
+            "comment",
+            "--comment",
+            'dnat name: "another" id: "x"',
+            "-j",
+            "CNI-DN-of-another",
+        ]
+        node.shell("iptables", "-t", "nat", "-A", "CNI-HOSTPORT-DNAT", *other)
         for pod in pods:
             pod.attach(node, tmp_path, "DEL", mapped)
         with pytest.raises(OSError):
             ask(outside, "192.0.2.1", 8090)
         left = [f.name for f in (tmp_path / "addresses" / BRIDGE).iterdir()]
         assert all(not name.startswith("10.") for name in left)
+        pods[0].attach(node, tmp_path, "ADD", mapped)
+        assert "8090" in node.shell("iptables", "-t", "nat", "-S")
+        node.network(tmp_path, "remove")  # while the pod is still there: its runtime died
+        rules = node.shell("iptables", "-t", "nat", "-S")
+        assert "8090" not in rules
+        assert "CNI-DN-of-another" in rules
     finally:
         echo.stop()
         for host in (outside, *pods):
