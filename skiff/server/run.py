@@ -209,7 +209,8 @@ def read_settings(config: ServerConfig) -> Settings:
     settings = Settings(
         facts=facts(config),
         authorization_modes=config.authorization_mode,
-        anonymous=config.anonymous_auth,
+        # As kube-apiserver: where everything is allowed, nobody is let in without a name.
+        anonymous=config.anonymous_auth and "AlwaysAllow" not in config.authorization_mode,
         static_tokens=tokens,
         issuer=config.service_account_issuer,
         audiences=config.api_audiences,
