@@ -28,7 +28,8 @@ import orjson
 
 from skiff.aio.clock import LoopClock
 from skiff.aio.entropy import Entropy
-from skiff.aio.http.message import Request, Response
+from skiff.aio.http.message import Handler, Request, Response
+from skiff.aio.http.upstream import UpstreamError
 from skiff.aio.run import Component, Group
 from skiff.api.errors import NotFound
 from skiff.api.resources import NODES, Resource
@@ -90,6 +91,7 @@ class Cluster:
         self.faults = Faults(latency_s=LATENCY_S)
         self.processes: dict[str, Process] = {}
         self.runtimes: dict[str, SimulatedRuntime] = {}
+        self._kubelets: dict[str, Handler] = {}
         self._wanted_faults = faults
         self._options = options or Options(ca_pem="in-process")
         self._without = without
@@ -164,7 +166,9 @@ class Cluster:
     # Parts
 
     def _make_server(self) -> tuple[Component, list[FaultyTransport]]:
-        return LocalServer(self._store, self.clock, self.entropy(SERVER)), []
+        server = LocalServer(self._store, self.clock, self.entropy(SERVER))
+        server.kubelets = self._kubelets
+        return server, []
 
     def _make_controllers(self) -> tuple[Component, list[FaultyTransport]]:
         client, transport = self._component("system:kube-controller-manager", (), CONTROLLERS)
@@ -203,12 +207,20 @@ class Cluster:
             manage_cgroups=False,
         )
         self._add(name, lambda: self._make_kubelet(config))
+        self._kubelets[name] = lambda request: self._ask_kubelet(name, request)
 
     def _make_kubelet(self, config: KubeletConfig) -> tuple[Component, list[FaultyTransport]]:
         name = config.node_name
         client, transport = self._component(f"system:node:{name}", ("system:nodes",), name)
         kubelet = Kubelet(config, client, self.runtimes[name], self.clock, client.entropy)
         return kubelet, [transport]
+
+    def _ask_kubelet(self, name: str, request: Request) -> Response | Awaitable[Response]:
+        """What the server asks of a node: its kubelet's HTTP API, without a connection."""
+        kubelet = self.processes[name].component
+        if not self.processes[name].running or not isinstance(kubelet, Kubelet):
+            raise UpstreamError(f"dial tcp {name}:10250: connect: connection refused")
+        return kubelet.server.handle(request)
 
     def _component(
         self, user: str, groups: Sequence[str], name: str

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from skiff.aio.clock import parse_rfc3339
-from skiff.api.errors import Forbidden, Invalid, NotFound, TooManyRequests
+from skiff.api.errors import ApiError, BadRequest, Forbidden, Invalid, NotFound, TooManyRequests
 from skiff.api.resources import NODES, PODDISRUPTIONBUDGETS, PODS, RESOURCES
 from skiff.testing.cluster import Cluster
 from tests.cluster.world import condition, deployment, events, is_ready, named, pod, rolled_out, run
@@ -396,3 +396,44 @@ class TestRuntimeClasses:
             assert scheduled is (overhead is None), "2 CPUs: two pods of 1, or one of 1 + 1"
 
         run(scenario, capacity={"cpu": "2", "memory": "2Gi"})
+
+
+class TestKubeletsApi:
+    async def log(self, cluster: Cluster, query: str = "") -> bytes:
+        path = PODS.path("default", "p", "log") + query
+        return (await cluster.client.raw_get(path)).body
+
+    def test_logs_through_the_server(self) -> None:
+        async def scenario(cluster: Cluster) -> None:
+            says = pod("p", simulate={"log": "hello"})
+            await cluster.client.create(PODS, says)
+            await running(cluster, "p")
+            assert await self.log(cluster) == b"hello\n"
+            stamped = await self.log(cluster, "?timestamps=true")
+            assert stamped.startswith(b"2026-01-01T00:00:0") and stamped.endswith(b" hello\n")
+            with pytest.raises(BadRequest, match="container nobody is not valid for pod p"):
+                await self.log(cluster, "?container=nobody")
+            await cluster.kill(now(cluster, "p")["spec"]["nodeName"])
+            with pytest.raises(ApiError, match="connection refused"):
+                await self.log(cluster)
+
+        run(scenario, nodes=1)
+
+    def test_the_previous_container_s_log(self) -> None:
+        async def scenario(cluster: Cluster) -> None:
+            crashes = {"exit-after-seconds": "1", "exit-code": "1", "log": "once"}
+            await cluster.client.create(PODS, pod("p", simulate=crashes))
+            await cluster.wait_until(lambda: container(cluster, "p").get("restartCount") == 1, 30)
+            assert await self.log(cluster, "?previous=true") == b"once\n"
+
+        run(scenario, nodes=1)
+
+    def test_a_node_s_summary_through_its_proxy(self) -> None:
+        async def scenario(cluster: Cluster) -> None:
+            await cluster.client.create(PODS, pod("p"))
+            await running(cluster, "p")
+            path = "/api/v1/nodes/node-1/proxy/pods"
+            body = (await cluster.client.raw_get(path)).body
+            assert b'"name":"p"' in body
+
+        run(scenario, nodes=1)
