@@ -123,8 +123,14 @@ class Database:
                 self._write_meta()
             self._connection.execute("COMMIT")
 
+    def due(self) -> bool:
+        """Whether the log has grown enough for a checkpoint. Raises Failed."""
+        with _translated(self.path):
+            written, _ = self._connection.status(apsw.SQLITE_DBSTATUS_CACHE_WRITE)
+            return bool(written - self._pages >= CHECKPOINT_PAGES)
+
     def checkpoint(self) -> None:
-        """Copy the log into the database if it has grown enough. Raises Failed."""
+        """Copy the log into the database if that is due. Raises Failed."""
         with _translated(self.path):
             written, _ = self._connection.status(apsw.SQLITE_DBSTATUS_CACHE_WRITE)
             if written - self._pages >= CHECKPOINT_PAGES:

@@ -1,8 +1,9 @@
 """The store on disk: one SQLite file, one thread that writes it, everything readable in memory.
 
 Reads never touch the disk. A commit is staged at once, handed to the writer at the end of the loop's
-turn (so that all writes of a turn travel together), and visible when the writer has synced it. If
-the writer fails, the store does.
+turn (so that all writes of a turn travel together), and visible when it is synced. A lone write on a
+quick disk is synced right there, on the loop's thread (see `writer`). If the writer fails, the store
+does.
 """
 
 import asyncio
@@ -36,7 +37,9 @@ class SQLiteStore(LocalStore):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._turn: list[Row] = []
         self._closing: asyncio.Future[None] | None = None
-        self._writer = Writer(database, self._on_durable, self._on_failed, self._on_ended)
+        self._writer = Writer(
+            database, self._on_durable, self._on_failed, self._on_ended, clock.monotonic
+        )
 
     @classmethod
     def open(
@@ -96,7 +99,11 @@ class SQLiteStore(LocalStore):
 
     def _hand_over(self) -> None:
         rows, self._turn = self._turn, []
-        if rows and (error := self._writer.submit(rows)):
+        if not rows:
+            return
+        if self._writer.write_here(rows):
+            self._settle(rows[-1].revision)
+        elif error := self._writer.submit(rows):
             self._fail(error)
 
     def _forget(self, dropped: "Sequence[Sequence[Event]]") -> None:

@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -30,16 +31,27 @@ class Target:
         self.fails_at = fails_at
         self.error = error or Failed("disk full")
         self.ends: list[str] = []
+        self.full = False
+        self.checkpointed = threading.Semaphore(0)
+        self.threads: list[int] = []
+        self.takes_s = 0.0
+        self.now_s = 0.0
 
     def write(self, rows, obsolete, compacted) -> None:
         self.transactions.append(([row.revision for row in rows], list(obsolete), compacted))
+        self.threads.append(threading.get_ident())
+        self.now_s += self.takes_s
         self.begun.release()
         assert self.gate.acquire(timeout=WAIT_S)
         if len(self.transactions) >= self.fails_at:
             raise self.error
 
+    def due(self) -> bool:
+        return self.full
+
     def checkpoint(self) -> None:
-        pass
+        self.full = False
+        self.checkpointed.release()
 
     def close(self) -> None:
         self.ends.append("close")
@@ -53,7 +65,13 @@ class Told:
         self.durable: list[int] = []
         self.failed: list[Failed] = []
         self.ended = threading.Event()
-        self.writer = Writer(target, self.durable.append, self.failed.append, self.ended.set)
+        self.writer = Writer(
+            target,
+            self.durable.append,
+            self.failed.append,
+            self.ended.set,
+            lambda: target.now_s,
+        )
         self.writer.start()
 
 
@@ -129,6 +147,108 @@ def test_a_failure_ends_all_writing(error):
     assert target.ends == ["abandon"]
     assert not told.writer.stop()
     assert not told.ended.is_set()
+
+
+def at_rest(told: Told) -> None:
+    """Wait until the thread has nothing to do."""
+    for _ in range(WAIT_S * 1000):
+        if told.writer._asleep:
+            return
+        time.sleep(0.001)
+    raise AssertionError("the writer does not rest")
+
+
+def test_a_lone_row_is_written_by_who_brings_it_while_the_disk_is_quick():
+    target = Target()
+    told = Told(target)
+    target.gate.release(100)
+    at_rest(told)
+    assert told.writer.write_here(rows(2))
+    assert not told.writer.write_here(rows(3, 4)), "rows in company go to the thread"
+    assert not told.writer.write_here(rows(3, size=writer.HERE_BYTES + 1))
+    assert target.threads == [threading.get_ident()]
+    target.takes_s = 0.1
+    assert told.writer.write_here(rows(3))
+    target.takes_s = 0.0001
+    quick = 0
+    while not told.writer.write_here(rows(4 + quick)):
+        told.writer.submit(rows(4 + quick))
+        quick += 1
+        assert target.begun.acquire(timeout=WAIT_S)
+        at_rest(told)
+    assert 10 < quick < 100, "after a slow sync it takes some quick ones"
+    assert told.writer.stop()
+    assert told.ended.wait(WAIT_S)
+    assert [t[0][0] for t in target.transactions] == list(range(2, 5 + quick))
+
+
+def test_no_row_is_written_here_while_the_thread_is_at_work():
+    target = Target()
+    told = Told(target)
+    told.writer.submit(rows(2))
+    assert target.begun.acquire(timeout=WAIT_S)
+    assert not told.writer.write_here(rows(3))
+    target.gate.release(10)
+    told.writer.stop()
+    assert told.ended.wait(WAIT_S)
+
+
+def test_the_thread_makes_the_checkpoint_that_a_row_written_here_calls_for():
+    target = Target()
+    told = Told(target)
+    target.gate.release(10)
+    at_rest(told)
+    while target.checkpointed.acquire(blocking=False):
+        pass
+    target.full = True
+    assert told.writer.write_here(rows(2))
+    assert target.checkpointed.acquire(timeout=WAIT_S)
+    assert told.writer.stop()
+    assert told.ended.wait(WAIT_S)
+
+
+def test_a_failure_here_ends_all_writing_too():
+    target = Target(fails_at=1)
+    told = Told(target)
+    target.gate.release(10)
+    at_rest(told)
+    assert not told.writer.write_here(rows(2))
+    told.writer.submit(rows(2))
+    told.writer.join()
+    assert [str(e) for e in told.failed] == ["disk full"]
+    assert len(target.transactions) == 1, "what failed is not tried again"
+    assert target.ends == ["abandon"]
+    assert not told.writer.stop()
+
+
+def test_a_store_whose_lone_write_fails_is_of_no_more_use(tmp_path, monkeypatch):
+    class Broken(Database):
+        def write(self, rows, obsolete, compacted):
+            if any(row.key == "/bad" for row in rows):
+                raise Failed("store.db cannot grow")
+            super().write(rows, obsolete, compacted)
+
+    monkeypatch.setattr(sqlite, "Database", Broken)
+
+    async def main():
+        told = []
+        store = SQLiteStore.open(tmp_path / "store.db", stamp, RealClock(), on_failure=told.append)
+        good = await put(store, "/good")
+        for _ in range(1000):
+            await asyncio.sleep(0.001)
+            if store._writer._asleep:
+                break
+        with pytest.raises(Failed, match="cannot grow"):
+            await asyncio.wait_for(store.commit("/bad", b"1"), WAIT_S)
+        with pytest.raises(Failed, match="cannot grow"):
+            store.commit("/good", b"2")
+        assert [str(error) for error in told] == ["store.db cannot grow"]
+        await asyncio.wait_for(store.close(), WAIT_S)
+        store = SQLiteStore.open(tmp_path / "store.db", stamp, RealClock())
+        assert store.revision == good
+        await store.close()
+
+    asyncio.run(main())
 
 
 def test_a_store_whose_writer_fails_is_of_no_more_use(tmp_path, monkeypatch):
