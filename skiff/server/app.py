@@ -19,6 +19,7 @@ from skiff.aio.entropy import Entropy
 from skiff.aio.http.message import Request, Response, Stream, Writer
 from skiff.api.errors import (
     ApiError,
+    BadRequest,
     InternalError,
     MethodNotAllowed,
     NotFound,
@@ -282,6 +283,8 @@ class ApiServer:
         if isinstance(error, StoreError):
             log.error("the store failed on %s %s: %s", call.request.method, call.info.path, error)
             error = ServiceUnavailable(f"the store is not available: {error}")
+        elif isinstance(error, RecursionError):
+            error = BadRequest("the object is nested too deeply")
         elif not isinstance(error, ApiError):
             log.error("panic on %s %s", call.request.method, call.info.path, exc_info=error)
             error = InternalError(f"Internal error occurred: {type(error).__name__}: {error}")

@@ -12,6 +12,7 @@ import orjson
 
 from skiff.aio.clock import Clock, rfc3339
 from skiff.aio.entropy import Entropy
+from skiff.api.errors import BadRequest
 from skiff.api.resources import Resource
 from skiff.server.allocate import Allocators
 from skiff.server.cache import Cache, Extract
@@ -132,7 +133,12 @@ def encode(obj: Object) -> bytes:
     for key, value in obj.items():
         if key not in ordered:
             ordered[key] = value
-    return orjson.dumps(ordered)
+    try:
+        return orjson.dumps(ordered)
+    except TypeError as e:
+        if "ecursion" in str(e):
+            raise BadRequest("the object is nested too deeply") from None
+        raise
 
 
 def decode(entry: Entry) -> Object:

@@ -8,6 +8,7 @@ meta.k8s.io. Header texts repeat, so results are cached by text.
 Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#alternate-representations-of-resources
 """
 
+import json
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -23,6 +24,10 @@ _UNKNOWN_FORMAT: Final = (
     "the body of the request was in an unknown format - accepted media types include"
 )
 _YAML_TYPES: Final = frozenset({"application/yaml", "application/x-yaml", "text/yaml"})
+DEPTH_MAX: Final = 200
+"""Objects and lists within each other in a body; Kubernetes' own types need far fewer."""
+_ENCODABLE_DEPTH: Final = 254
+"""What orjson writes: the rest is left for what the server puts around a client's value."""
 _TRANSFORMS: Final = {
     "Table": "table",
     "PartialObjectMetadata": "partial",
@@ -124,10 +129,33 @@ def repeated_in_yaml(content_type: str, body: bytes) -> str:
     """What is to be said of keys that a YAML body repeats, "" if there are none or it is no YAML."""
     if media_type(content_type) not in _YAML_TYPES:
         return ""
+    if body[:1] == b"{" and not _repeats(body):
+        return ""  # JSON is YAML, and much quicker to look through
+    import yaml
+
     from skiff.server.yamlish import repeated_keys
 
-    found = [f'  line {n}: key "{key}" already set in map' for n, key in repeated_keys(body)]
+    try:
+        repeated = repeated_keys(body)
+    except (yaml.YAMLError, ValueError):
+        return ""  # JSON that YAML does not take: control characters
+    found = [f'  line {n}: key "{key}" already set in map' for n, key in repeated]
     return "\n".join(("yaml: unmarshal errors:", *found)) if found else ""
+
+
+def _repeats(body: bytes) -> bool:
+    """Whether some object of a body that begins like JSON has a key twice; True for what is no JSON."""
+    repeated = False
+
+    def look(pairs: list[tuple[str, Any]]) -> None:
+        nonlocal repeated
+        repeated |= len({k for k, _ in pairs}) < len(pairs)
+
+    try:
+        json.loads(body, object_pairs_hook=look)
+    except (ValueError, RecursionError):
+        return True
+    return repeated
 
 
 def _load_protobuf(body: bytes, kind: str, api_version: str) -> dict[str, Any]:
@@ -146,9 +174,23 @@ def _load_protobuf(body: bytes, kind: str, api_version: str) -> dict[str, Any]:
         ) from None
 
 
+def load_json(body: bytes) -> Any:
+    """A JSON text. Raises JSONDecodeError, also where it is deeper than anything can be."""
+    value = orjson.loads(body)
+    if body.count(b"{") + body.count(b"[") > DEPTH_MAX:
+        wrapped = value
+        for _ in range(_ENCODABLE_DEPTH - DEPTH_MAX):
+            wrapped = [wrapped]
+        try:
+            orjson.dumps(wrapped)  # the quickest way to walk it
+        except TypeError:
+            raise orjson.JSONDecodeError(f"exceeded max depth of {DEPTH_MAX}", "", 0) from None
+    return value
+
+
 def _load_json(body: bytes, kind: str) -> Any:
     try:
-        return orjson.loads(body)
+        return load_json(body)
     except orjson.JSONDecodeError as e:
         raise BadRequest(
             f"the object provided is unrecognized (must be of type {kind}): couldn't get "
@@ -160,11 +202,11 @@ def load_yaml(body: bytes, kind: str) -> Any:
     """A YAML body, with what YAML knows and JSON does not (dates) left as text."""
     import yaml  # costs 2 MB and is rarely needed
 
-    from skiff.server.yamlish import Loader
+    from skiff.server.yamlish import load
 
     try:
-        return yaml.load(body, Loader)  # noqa: S506 - a safe loader with fewer types still
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as e:
+        return load(body)
+    except (yaml.YAMLError, ValueError) as e:  # text that is not UTF-8, numbers without bound
         raise BadRequest(
             f"the object provided is unrecognized (must be of type {kind}): couldn't get "
             f"version/kind; yaml parse error: {e} ({_summary(body)})"

@@ -1,5 +1,8 @@
 """YAML as Kubernetes takes and gives it: the JSON types only, so `2024-01-01` stays a string.
 
+What would not end well is refused before it is built: libyaml's composer recurses on the C stack, so
+that depth is bounded, and a few lines of aliases can stand for more nodes than there is memory.
+
 Apart from `negotiate.py` because PyYAML is loaded only when YAML is really spoken.
 """
 
@@ -8,8 +11,14 @@ from typing import Any
 
 import yaml
 
+from skiff.server.negotiate import DEPTH_MAX
+
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _BaseDumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+ALIASED_NODES_MAX = 10_000
+"""Nodes that aliases stand for, counted as often as they appear."""
 
 
 class Loader(_Base):  # type: ignore[misc]  # the base is the C loader where libyaml is there
@@ -56,6 +65,66 @@ def _key(key: Any) -> str:
 Loader.add_constructor("tag:yaml.org,2002:int", _integer)
 Loader.add_constructor("tag:yaml.org,2002:float", _float)
 Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+
+
+def load(text: bytes) -> Any:
+    """The one document of the text. Raises YAMLError, UnicodeDecodeError."""
+    if check(text):
+        # Aliases make several places share an object, and objects are changed in place.
+        return _unshared(yaml.load(text, Loader))  # noqa: S506 - as below
+    return yaml.load(text, Loader)  # noqa: S506 - a safe loader with fewer types still
+
+
+def check(text: bytes) -> bool:
+    """Whether the text has aliases. Raises YAMLError where it is too deep, or they are too many.
+
+    The events come from libyaml's parser, which does not recurse. Most texts need no look: they
+    have no alias, and too few brackets and too short lines to be deep.
+    """
+    if b"*" not in text and _deepest(text) < DEPTH_MAX:
+        return False
+    sizes: dict[str, int] = {}
+    open_nodes: list[tuple[str | None, int]] = []
+    total = aliased = 0
+    for event in yaml.parse(text, Loader):
+        if isinstance(event, yaml.AliasEvent):
+            if event.anchor not in sizes:
+                raise yaml.YAMLError(
+                    f"yaml: anchor '{event.anchor}' value contains itself or is unknown"
+                )
+            total += sizes[event.anchor]
+            aliased += sizes[event.anchor]
+            if aliased > ALIASED_NODES_MAX:
+                raise yaml.YAMLError("yaml: document contains excessive aliasing")
+        elif isinstance(event, yaml.ScalarEvent):
+            total += 1
+            if event.anchor:
+                sizes[event.anchor] = 1
+        elif isinstance(event, yaml.CollectionStartEvent):
+            open_nodes.append((event.anchor, total))
+            total += 1
+            if len(open_nodes) > DEPTH_MAX:
+                raise yaml.YAMLError(f"yaml: exceeded max depth of {DEPTH_MAX}")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = open_nodes.pop()
+            if anchor:
+                sizes[anchor] = total - before
+    return aliased > 0
+
+
+def _unshared(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _unshared(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_unshared(v) for v in value]
+    return value
+
+
+def _deepest(text: bytes) -> int:
+    """No text is deeper than this: each level needs a bracket, or a column of its own (two for the
+    lists and maps that may begin in the same column)."""
+    longest = max(map(len, text.split(b"\n")))
+    return text.count(b"[") + text.count(b"{") + 2 * longest
 
 
 def repeated_keys(text: bytes) -> list[tuple[int, str]]:

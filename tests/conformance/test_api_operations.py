@@ -41,11 +41,21 @@ HOOK = {
     "sideEffects": "None",
     "admissionReviewVersions": ["v1"],
     "rules": [
-        {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["nothings"]}
+        {
+            "apiGroups": [""],
+            "apiVersions": ["v1"],
+            "operations": ["CREATE"],
+            "resources": ["nothings"],
+        }
     ],
 }
 NOW = "2026-01-01T00:00:00Z"
-CONDITION = {"type": "StatusUpdate", "status": "True", "reason": "E2E", "message": "Set from a test"}
+CONDITION = {
+    "type": "StatusUpdate",
+    "status": "True",
+    "reason": "E2E",
+    "message": "Set from a test",
+}
 CONDITIONS = {"conditions": [{**CONDITION, "lastTransitionTime": NOW}]}
 
 KINDS = [
@@ -58,14 +68,25 @@ KINDS = [
                 "distinguisherMethod": {"type": "ByUser"},
                 "rules": [
                     {
-                        "subjects": [{"kind": "User", "user": {"name": "example-e2e-non-existent-user"}}],
+                        "subjects": [
+                            {"kind": "User", "user": {"name": "example-e2e-non-existent-user"}}
+                        ],
                         "nonResourceRules": [{"verbs": ["get"], "nonResourceURLs": ["/flow"]}],
                     }
                 ],
             }
         },
-        {"conditions": [{"type": "Example", "status": "True", "reason": "E2E", "message": "x",
-                         "lastTransitionTime": NOW}]},
+        {
+            "conditions": [
+                {
+                    "type": "Example",
+                    "status": "True",
+                    "reason": "E2E",
+                    "message": "x",
+                    "lastTransitionTime": NOW,
+                }
+            ]
+        },
     ),
     Kind(
         r.by_kind("flowcontrol.apiserver.k8s.io/v1", "PriorityLevelConfiguration"),
@@ -75,8 +96,17 @@ KINDS = [
                 "limited": {"nominalConcurrencyShares": 2, "limitResponse": {"type": "Reject"}},
             }
         },
-        {"conditions": [{"type": "Example", "status": "True", "reason": "E2E", "message": "x",
-                         "lastTransitionTime": NOW}]},
+        {
+            "conditions": [
+                {
+                    "type": "Example",
+                    "status": "True",
+                    "reason": "E2E",
+                    "message": "x",
+                    "lastTransitionTime": NOW,
+                }
+            ]
+        },
     ),
     Kind(
         r.INGRESSES,
@@ -92,7 +122,10 @@ KINDS = [
                                     "path": "/",
                                     "pathType": "ImplementationSpecific",
                                     "backend": {
-                                        "service": {"name": "test-backend", "port": {"number": 8080}}
+                                        "service": {
+                                            "name": "test-backend",
+                                            "port": {"number": 8080},
+                                        }
                                     },
                                 }
                             ]
@@ -123,8 +156,13 @@ KINDS = [
     Kind(
         r.PODDISRUPTIONBUDGETS,
         {"spec": {"selector": {"matchLabels": {"foo": "bar"}}, "maxUnavailable": 1}},
-        {"conditions": [{**CONDITION, "lastTransitionTime": NOW}], "disruptionsAllowed": 0,
-         "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0},
+        {
+            "conditions": [{**CONDITION, "lastTransitionTime": NOW}],
+            "disruptionsAllowed": 0,
+            "currentHealthy": 0,
+            "desiredHealthy": 0,
+            "expectedPods": 0,
+        },
     ),
     Kind(
         r.VALIDATINGADMISSIONPOLICIES,
@@ -132,7 +170,10 @@ KINDS = [
             "spec": {
                 **SCOPE,
                 "validations": [
-                    {"expression": "object.spec.replicas <= 100", "messageExpression": "'no more than 100'"}
+                    {
+                        "expression": "object.spec.replicas <= 100",
+                        "messageExpression": "'no more than 100'",
+                    }
                 ],
             }
         },
@@ -151,7 +192,9 @@ KINDS = [
                 "mutations": [
                     {
                         "patchType": "ApplyConfiguration",
-                        "applyConfiguration": {"expression": "Object{spec: Object.spec{replicas: 1}}"},
+                        "applyConfiguration": {
+                            "expression": "Object{spec: Object.spec{replicas: 1}}"
+                        },
                     }
                 ],
             }
@@ -164,9 +207,16 @@ KINDS = [
     Kind(
         r.RESOURCECLAIMS,
         {"spec": CLAIM},
-        {"reservedFor": [{"resource": "pods", "name": "p", "uid": "u"}],
-         "allocation": {"devices": {"results": [
-             {"request": "r", "driver": "dra.example.com", "pool": "p", "device": "d"}]}}},
+        {
+            "reservedFor": [{"resource": "pods", "name": "p", "uid": "u"}],
+            "allocation": {
+                "devices": {
+                    "results": [
+                        {"request": "r", "driver": "dra.example.com", "pool": "p", "device": "d"}
+                    ]
+                }
+            },
+        },
     ),
     Kind(r.RESOURCECLAIMTEMPLATES, {"spec": {"spec": CLAIM}}),
     Kind(
@@ -191,7 +241,9 @@ KINDS = [
         {"spec": {"attacher": "e2e", "nodeName": "node", "source": {"persistentVolumeName": "pv"}}},
         {"attached": True},
     ),
-    Kind(r.VOLUMEATTRIBUTESCLASSES, {"driverName": "e2e-fake-csi-driver", "parameters": {"a": "b"}}),
+    Kind(
+        r.VOLUMEATTRIBUTESCLASSES, {"driverName": "e2e-fake-csi-driver", "parameters": {"a": "b"}}
+    ),
     Kind(r.CSINODES, {"spec": {"drivers": [{"name": "d", "nodeID": "n", "topologyKeys": ["k"]}]}}),
     Kind(
         r.CRONJOBS,
@@ -204,9 +256,16 @@ KINDS = [
         },
         {"lastScheduleTime": NOW},
     ),
-    Kind(r.HORIZONTALPODAUTOSCALERS, {"spec": {
-        "maxReplicas": 3, "scaleTargetRef": {"kind": "Deployment", "name": "d", "apiVersion": "apps/v1"}}},
-        {"currentReplicas": 1, "desiredReplicas": 2, "conditions": []}),
+    Kind(
+        r.HORIZONTALPODAUTOSCALERS,
+        {
+            "spec": {
+                "maxReplicas": 3,
+                "scaleTargetRef": {"kind": "Deployment", "name": "d", "apiVersion": "apps/v1"},
+            }
+        },
+        {"currentReplicas": 1, "desiredReplicas": 2, "conditions": []},
+    ),
     Kind(r.SERVICECIDRS, {"spec": {"cidrs": ["10.0.0.0/20"]}}, CONDITIONS),
 ]
 
@@ -268,9 +327,11 @@ async def reading(api: Verbs, created: list[Object]) -> None:
     assert names(found["items"]) == names(created)
     everywhere = await api.everywhere(LABEL)
     assert names(everywhere) == names(created)
-    again = await api.refused({"metadata": created[0]["metadata"]} | {
-        k: v for k, v in created[0].items() if k not in ("metadata", "status")
-    } | {"metadata": {"name": got["metadata"]["name"]}})
+    again = await api.refused(
+        {"metadata": created[0]["metadata"]}
+        | {k: v for k, v in created[0].items() if k not in ("metadata", "status")}
+        | {"metadata": {"name": got["metadata"]["name"]}}
+    )
     again.failed(409, "AlreadyExists", "already exists")
 
 
@@ -280,8 +341,11 @@ async def changing(api: Verbs, name: str) -> None:
     updated = await api.change(name, lambda o: o["metadata"]["annotations"].update(updated="true"))
     assert annotations(updated) | {"patched": "true", "updated": "true"} == annotations(updated)
     assert updated["metadata"]["resourceVersion"] != patched["metadata"]["resourceVersion"]
-    stale = await api.kube.call("PUT", api.path(name), patched | {
-        "metadata": patched["metadata"] | {"labels": {**LABELS, "stale": "1"}}})
+    stale = await api.kube.call(
+        "PUT",
+        api.path(name),
+        patched | {"metadata": patched["metadata"] | {"labels": {**LABELS, "stale": "1"}}},
+    )
     stale.failed(409, "Conflict", "the object has been modified; please apply your changes")
 
 
@@ -291,7 +355,7 @@ async def its_status(api: Verbs, name: str, status: Object) -> None:
     patch = {"metadata": {"annotations": {"patchedstatus": "true"}}, "status": status}
     patched = await api.patch(name, patch, subresource="status")
     assert contains(patched["status"], status), patched["status"]
-    if api.resource not in (r.RESOURCECLAIMS,):
+    if api.resource != r.RESOURCECLAIMS:
         assert patched["metadata"]["annotations"]["patchedstatus"] == "true"
     assert patched.get("spec") == before.get("spec")
     got = await api.get(name, "status")
@@ -343,9 +407,7 @@ def contains(found: Any, wanted: Any) -> bool:
 @pytest.mark.conformance(
     "[sig-apps] ControllerRevision [Serial] should manage the lifecycle of a ControllerRevision [Conformance]"
 )
-@pytest.mark.conformance(
-    "[sig-apps] CronJob should support CronJob API operations [Conformance]"
-)
+@pytest.mark.conformance("[sig-apps] CronJob should support CronJob API operations [Conformance]")
 @pytest.mark.conformance(
     "[sig-apps] DisruptionController Listing PodDisruptionBudgets for all namespaces should list and delete a collection of PodDisruptionBudgets [Conformance]"
 )
@@ -364,15 +426,11 @@ def contains(found: Any, wanted: Any) -> bool:
 @pytest.mark.conformance(
     "[sig-node] PodTemplates should delete a collection of pod templates [Conformance]"
 )
-@pytest.mark.conformance(
-    "[sig-node] PodTemplates should replace a pod template [Conformance]"
-)
+@pytest.mark.conformance("[sig-node] PodTemplates should replace a pod template [Conformance]")
 @pytest.mark.conformance(
     "[sig-node] RuntimeClass should support RuntimeClasses API operations [Conformance]"
 )
-@pytest.mark.conformance(
-    "[sig-node] [DRA] CRUD Tests resource.k8s.io/v1 DeviceClass [Conformance]"
-)
+@pytest.mark.conformance("[sig-node] [DRA] CRUD Tests resource.k8s.io/v1 DeviceClass [Conformance]")
 @pytest.mark.conformance(
     "[sig-node] [DRA] CRUD Tests resource.k8s.io/v1 ResourceClaim [Conformance]"
 )

@@ -24,7 +24,12 @@ LABELS = {"app": "web"}
 def workload(resource: Resource, name: str = "w", replicas: int = 1, **more: Any) -> Object:
     old = resource is REPLICATIONCONTROLLERS
     selector = LABELS if old else {"matchLabels": LABELS}
-    spec: Object = {"replicas": replicas, "selector": selector, "template": template(LABELS), **more}
+    spec: Object = {
+        "replicas": replicas,
+        "selector": selector,
+        "template": template(LABELS),
+        **more,
+    }
     if resource is STATEFULSETS:
         spec["serviceName"] = "web"
     if resource is DAEMONSETS:
@@ -44,7 +49,9 @@ async def settled(kube: Kube, resource: Resource, number: int, name: str = "w") 
     return await kube.of(resource).get(name)
 
 
-@pytest.mark.conformance("[sig-apps] ReplicaSet should list and delete a collection of ReplicaSets [Conformance]")
+@pytest.mark.conformance(
+    "[sig-apps] ReplicaSet should list and delete a collection of ReplicaSets [Conformance]"
+)
 @pytest.mark.conformance(
     "[sig-apps] StatefulSet Basic StatefulSet functionality [StatefulSetBasic] should list, patch and"
     " delete a collection of StatefulSets [Conformance]"
@@ -53,7 +60,9 @@ async def settled(kube: Kube, resource: Resource, number: int, name: str = "w") 
     "[sig-apps] Daemon set [Serial] should list and delete a collection of DaemonSets [Conformance]"
 )
 @pytest.mark.parametrize(
-    "resource", [REPLICASETS, STATEFULSETS, DAEMONSETS, REPLICATIONCONTROLLERS], ids=lambda r: r.plural
+    "resource",
+    [REPLICASETS, STATEFULSETS, DAEMONSETS, REPLICATIONCONTROLLERS],
+    ids=lambda r: r.plural,
 )
 def test_by_collection(resource: Resource) -> None:
     async def scenario(kube: Kube) -> None:
@@ -70,7 +79,9 @@ def test_by_collection(resource: Resource) -> None:
     run(scenario, nodes=1)
 
 
-@pytest.mark.conformance("[sig-apps] ReplicaSet should validate Replicaset Status endpoints [Conformance]")
+@pytest.mark.conformance(
+    "[sig-apps] ReplicaSet should validate Replicaset Status endpoints [Conformance]"
+)
 @pytest.mark.conformance(
     "[sig-apps] StatefulSet Basic StatefulSet functionality [StatefulSetBasic] should validate Statefulset"
     " Status endpoints [Conformance]"
@@ -78,7 +89,9 @@ def test_by_collection(resource: Resource) -> None:
 @pytest.mark.conformance(
     "[sig-apps] Daemon set [Serial] should verify changes to a daemon set status [Conformance]"
 )
-@pytest.mark.parametrize("resource", [REPLICASETS, STATEFULSETS, DAEMONSETS], ids=lambda r: r.plural)
+@pytest.mark.parametrize(
+    "resource", [REPLICASETS, STATEFULSETS, DAEMONSETS], ids=lambda r: r.plural
+)
 def test_status(resource: Resource) -> None:
     """A condition that a client writes is seen by watchers; so is one that a patch writes."""
 
@@ -90,7 +103,12 @@ def test_status(resource: Resource) -> None:
         got = await api.get("w", "status")
         assert got["status"]
         async with api.watch("app=web", resourceVersion=start) as watch:
-            one = {"type": "StatusUpdate", "status": "True", "reason": "E2E", "message": "Set from e2e"}
+            one = {
+                "type": "StatusUpdate",
+                "status": "True",
+                "reason": "E2E",
+                "message": "Set from e2e",
+            }
 
             def add(obj: Object) -> None:
                 obj["status"].setdefault("conditions", []).append(one)
@@ -136,7 +154,9 @@ def test_replace_and_patch() -> None:
             await api.patch("w", patch, "strategic")
             seen = await watch.expect(
                 "MODIFIED",
-                lambda o: o["metadata"]["labels"].get("test-rs") and o["status"].get("readyReplicas") == 3,
+                lambda o: (
+                    o["metadata"]["labels"].get("test-rs") and o["status"].get("readyReplicas") == 3
+                ),
             )
         spec = seen["spec"]["template"]["spec"]
         assert (seen["spec"]["replicas"], spec["containers"][0]["image"]) == (3, "web:2")
@@ -236,7 +256,9 @@ def test_the_life_of_a_replication_controller() -> None:
             await api.patch("w", {"spec": {"replicas": 2}}, "merge", "scale")
             await watch.expect("MODIFIED", lambda o: o["status"].get("readyReplicas") == 2)
             assert names(await api.everywhere("app=web")) == ["w"]
-            await api.change("w", lambda o: o["metadata"].setdefault("annotations", {}).update(a="b"))
+            await api.change(
+                "w", lambda o: o["metadata"].setdefault("annotations", {}).update(a="b")
+            )
             await watch.expect("MODIFIED", lambda o: o["metadata"].get("annotations"))
             await api.delete_all("app=web")
             await watch.expect("DELETED")
@@ -288,8 +310,12 @@ def test_the_life_of_a_job() -> None:
             made = await api.create(job(suspend=True))
             assert made["spec"]["suspend"] is True
             await watch.expect("ADDED")
-            await watch.expect("MODIFIED", lambda o: condition(o, "Suspended").get("status") == "True")
-            patched = await api.patch("j", {"metadata": {"labels": {"patched": "true"}}}, "strategic")
+            await watch.expect(
+                "MODIFIED", lambda o: condition(o, "Suspended").get("status") == "True"
+            )
+            patched = await api.patch(
+                "j", {"metadata": {"labels": {"patched": "true"}}}, "strategic"
+            )
             assert patched["metadata"]["labels"]["patched"] == "true"
             await watch.expect("MODIFIED", lambda o: "patched" in o["metadata"]["labels"])
 
@@ -349,7 +375,12 @@ def test_jobs_fail_an_index() -> None:
             ]
         }
         await api.create(
-            job(completions=2, completionMode="Indexed", backoffLimitPerIndex=1, podFailurePolicy=failure)
+            job(
+                completions=2,
+                completionMode="Indexed",
+                backoffLimitPerIndex=1,
+                podFailurePolicy=failure,
+            )
         )
         await pods.count(2)
         for one in await pods.items():
@@ -417,7 +448,9 @@ def test_jobs_succeed_by_policy(policy: Any, ended: Any, reason: str) -> None:
     run(scenario)
 
 
-@pytest.mark.conformance("[sig-apps] DisruptionController should create a PodDisruptionBudget [Conformance]")
+@pytest.mark.conformance(
+    "[sig-apps] DisruptionController should create a PodDisruptionBudget [Conformance]"
+)
 @pytest.mark.conformance(
     "[sig-apps] DisruptionController should observe PodDisruptionBudget status updated [Conformance]"
 )
@@ -482,7 +515,9 @@ def test_evictions_wait_for_budgets() -> None:
         }
         refused = await kube.call("POST", pods.path("p0", "eviction"), eviction)
         said = refused.failed(
-            429, "TooManyRequests", "Cannot evict pod as it would violate the pod's disruption budget."
+            429,
+            "TooManyRequests",
+            "Cannot evict pod as it would violate the pod's disruption budget.",
         )
         assert said["details"]["causes"][0]["reason"] == "DisruptionBudget"
         await budgets.change("foo", lambda o: o["spec"].update(minAvailable=2))

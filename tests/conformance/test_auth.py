@@ -41,8 +41,11 @@ def test_signing_requests() -> None:
     async def scenario(kube: Kube) -> None:
         api = kube.of(CERTIFICATESIGNINGREQUESTS)
         listed = await kube.get("/apis/certificates.k8s.io/v1")
-        assert {"certificatesigningrequests", "certificatesigningrequests/approval",
-                "certificatesigningrequests/status"} <= {x["name"] for x in listed["resources"]}
+        assert {
+            "certificatesigningrequests",
+            "certificatesigningrequests/approval",
+            "certificatesigningrequests/status",
+        } <= {x["name"] for x in listed["resources"]}
         made = [await api.create(csr()) for _ in range(3)]
         name = made[0]["metadata"]["name"]
         assert made[0]["spec"]["username"] == "kubernetes-admin"
@@ -79,7 +82,12 @@ async def approving(api: Any, name: str) -> None:
     patched = await api.patch(name, patch, subresource="approval")
     assert condition(patched, "ApprovalPatch")["message"] == "patched"
     assert patched["metadata"]["annotations"]["patchedapproval"] == "true"
-    approved = {"type": "Approved", "status": "True", "reason": "E2E", "message": "Set from an e2e test"}
+    approved = {
+        "type": "Approved",
+        "status": "True",
+        "reason": "E2E",
+        "message": "Set from an e2e test",
+    }
 
     def approve(obj: Object) -> None:
         obj["status"].setdefault("conditions", []).append(approved)
@@ -197,8 +205,11 @@ def test_tokens_can_be_checked_by_anybody() -> None:
         assert document["subject_types_supported"] == ["public"]
         keys = await account.call("GET", "/openid/v1/jwks")
         assert keys.headers["content-type"] == "application/jwk-set+json"
-        decoded = jwt.decode(token, KeySet.import_key_set(json.loads(keys.body)),
-                             algorithms=document["id_token_signing_alg_values_supported"])
+        decoded = jwt.decode(
+            token,
+            KeySet.import_key_set(json.loads(keys.body)),
+            algorithms=document["id_token_signing_alg_values_supported"],
+        )
         claims = decoded.claims
         assert claims["iss"] == document["issuer"]
         assert claims["aud"] == ["oidc-discovery-test"]

@@ -61,7 +61,9 @@ def test_the_life_of_a_core_event() -> None:
     run(scenario)
 
 
-@pytest.mark.conformance("[sig-instrumentation] Events should delete a collection of events [Conformance]")
+@pytest.mark.conformance(
+    "[sig-instrumentation] Events should delete a collection of events [Conformance]"
+)
 @pytest.mark.conformance(
     "[sig-instrumentation] Events API should delete a collection of events [Conformance]"
 )
@@ -103,7 +105,10 @@ def test_the_life_of_a_new_event() -> None:
         await api.change("event-test", lambda o: o.update(series=more))
         assert (await api.get("event-test"))["series"] == more
         old = await kube.of(CORE).get("event-test")
-        assert (old["message"], old["involvedObject"]) == ("This is event-test", {"namespace": "test"})
+        assert (old["message"], old["involvedObject"]) == (
+            "This is event-test",
+            {"namespace": "test"},
+        )
         await api.delete("event-test")
         assert await api.absent("event-test")
 

@@ -8,7 +8,9 @@ from tests.conformance.world import Kube, Object, condition, meta, pod, run
 FINALIZER = "e2e.example.com/finalizer"
 
 
-@pytest.mark.conformance("[sig-api-machinery] Namespaces [Serial] should patch a Namespace [Conformance]")
+@pytest.mark.conformance(
+    "[sig-api-machinery] Namespaces [Serial] should patch a Namespace [Conformance]"
+)
 def test_a_namespace_is_patched() -> None:
     async def scenario(kube: Kube) -> None:
         api = kube.of(NAMESPACES)
@@ -79,7 +81,9 @@ def test_finalizers_are_written_by_their_own_subresource() -> None:
         created = await api.create({"metadata": meta("n")})
         created["spec"]["finalizers"].append("e2e.example.com/fakeFinalizer")
         ignored = await api.replace(created)
-        assert ignored["spec"]["finalizers"] == ["kubernetes"]  # the main resource does not write them
+        assert ignored["spec"]["finalizers"] == [
+            "kubernetes"
+        ]  # the main resource does not write them
         created["metadata"] = ignored["metadata"]
         done = await api.replace(created, "finalize")
         assert done["spec"]["finalizers"] == ["kubernetes", "e2e.example.com/fakeFinalizer"]
@@ -102,15 +106,15 @@ def test_pods_go_before_anything_else() -> None:
         pods, maps = kube.of(PODS, "n"), kube.of(CONFIGMAPS, "n")
 
         async def admitted() -> bool:
-            answer = await pods.refused(
-                pod("p") | {"metadata": meta("p", finalizers=[FINALIZER])}
-            )
+            answer = await pods.refused(pod("p") | {"metadata": meta("p", finalizers=[FINALIZER])})
             return answer.status == 201
 
         await kube.until(admitted)
         await maps.create({"metadata": meta("test-configmap"), "data": {"key": "value"}})
         answer = await spaces.delete("n")
-        assert answer["status"]["phase"] == "Terminating" and answer["metadata"]["deletionTimestamp"]
+        assert (
+            answer["status"]["phase"] == "Terminating" and answer["metadata"]["deletionTimestamp"]
+        )
 
         async def told() -> bool:
             found = await spaces.get("n")

@@ -28,8 +28,12 @@ async def running(kube: Kube, name: str) -> Object:
     return await kube.of(PODS).get(name)
 
 
-@pytest.mark.conformance("[sig-node] ConfigMap should fail to create ConfigMap with empty key [Conformance]")
-@pytest.mark.conformance("[sig-node] Secrets should fail to create secret due to empty secret key [Conformance]")
+@pytest.mark.conformance(
+    "[sig-node] ConfigMap should fail to create ConfigMap with empty key [Conformance]"
+)
+@pytest.mark.conformance(
+    "[sig-node] Secrets should fail to create secret due to empty secret key [Conformance]"
+)
 def test_keys_are_not_empty() -> None:
     async def scenario(kube: Kube) -> None:
         for api, value in ((kube.of(CONFIGMAPS), "value-1"), (kube.of(SECRETS), "dmFsdWUtMQ==")):
@@ -39,7 +43,9 @@ def test_keys_are_not_empty() -> None:
     run(scenario)
 
 
-@pytest.mark.conformance("[sig-node] ConfigMap should run through a ConfigMap lifecycle [Conformance]")
+@pytest.mark.conformance(
+    "[sig-node] ConfigMap should run through a ConfigMap lifecycle [Conformance]"
+)
 @pytest.mark.conformance(
     "[sig-node] ConfigMap should update ConfigMap successfully [NodeConformance] [Conformance]"
 )
@@ -92,7 +98,9 @@ def test_secrets_are_patched() -> None:
     run(scenario)
 
 
-@pytest.mark.conformance("[sig-storage] Secrets should be immutable if `immutable` field is set [Conformance]")
+@pytest.mark.conformance(
+    "[sig-storage] Secrets should be immutable if `immutable` field is set [Conformance]"
+)
 @pytest.mark.parametrize("resource", [SECRETS, CONFIGMAPS], ids=lambda r: r.plural)
 def test_immutable(resource: Any) -> None:
     async def scenario(kube: Kube) -> None:
@@ -100,10 +108,16 @@ def test_immutable(resource: Any) -> None:
         await api.create({"metadata": meta("i"), "data": {"data-1": "dmFsdWU="}})
         await api.change("i", lambda o: o["data"].update({"data-4": "dmFsdWU="}))
         marked = await api.change("i", lambda o: o.update(immutable=True))
-        for change in ({"data": {"data-4": "bmV3"}}, {"immutable": False}, {"data": {"new": "eA=="}}):
+        for change in (
+            {"data": {"data-4": "bmV3"}},
+            {"immutable": False},
+            {"data": {"new": "eA=="}},
+        ):
             answer = await kube.call("PUT", api.path("i"), marked | change)
             answer.failed(422, "Invalid", "field is immutable when `immutable` is set")
-        again = await api.change("i", lambda o: o["metadata"].setdefault("labels", {}).update(a="b"))
+        again = await api.change(
+            "i", lambda o: o["metadata"].setdefault("labels", {}).update(a="b")
+        )
         assert again["data"] == marked["data"]
         await api.delete("i")
 
@@ -127,9 +141,13 @@ def test_leases() -> None:
         await api.change("lease", lambda o: o.update(spec=spec))
         assert (await api.get("lease"))["spec"] == spec
         spec |= {"holderIdentity": "holder3", "leaseTransitions": 2}
-        await api.patch("lease", {"spec": {"holderIdentity": "holder3", "leaseTransitions": 2}}, "strategic")
+        await api.patch(
+            "lease", {"spec": {"holderIdentity": "holder3", "leaseTransitions": 2}}, "strategic"
+        )
         assert (await api.get("lease"))["spec"] == spec
-        await api.create({"metadata": meta("lease2", labels={"deletecollection": "true"}), "spec": spec})
+        await api.create(
+            {"metadata": meta("lease2", labels={"deletecollection": "true"}), "spec": spec}
+        )
         assert len(await api.items()) == 2
         await api.delete_all("deletecollection=true")
         assert names(await api.items()) == ["lease"]
@@ -139,7 +157,9 @@ def test_leases() -> None:
     run(scenario)
 
 
-@pytest.mark.conformance("[sig-node] Node Lifecycle should run through the lifecycle of a node [Conformance]")
+@pytest.mark.conformance(
+    "[sig-node] Node Lifecycle should run through the lifecycle of a node [Conformance]"
+)
 def test_the_life_of_a_node() -> None:
     async def scenario(kube: Kube) -> None:
         api = kube.of(NODES)
@@ -155,7 +175,9 @@ def test_the_life_of_a_node() -> None:
         }
         patched = await api.patch("e2e-fake-node", patch, "strategic", "status")
         assert condition(patched, "E2E")
-        updated = await api.change("e2e-fake-node", lambda o: o["metadata"]["labels"].update(e2e="updated"))
+        updated = await api.change(
+            "e2e-fake-node", lambda o: o["metadata"]["labels"].update(e2e="updated")
+        )
         assert updated["metadata"]["labels"]["e2e"] == "updated"
         await api.delete_all("e2e=updated")
         assert await api.items("e2e=updated") == []
@@ -163,7 +185,9 @@ def test_the_life_of_a_node() -> None:
     run(scenario)
 
 
-@pytest.mark.conformance("[sig-node] Pods should run through the lifecycle of Pods and PodStatus [Conformance]")
+@pytest.mark.conformance(
+    "[sig-node] Pods should run through the lifecycle of Pods and PodStatus [Conformance]"
+)
 @pytest.mark.conformance("[sig-node] Pods should patch a pod status [Conformance]")
 def test_the_life_of_a_pod() -> None:
     async def scenario(kube: Kube) -> None:
@@ -246,7 +270,9 @@ def test_pod_generation() -> None:
             return (await api.get("p"))["status"].get("observedGeneration") == number
 
         await kube.until(lambda: observed(1))
-        labelled = await api.change("p", lambda o: o["metadata"].setdefault("labels", {}).update(a="b"))
+        labelled = await api.change(
+            "p", lambda o: o["metadata"].setdefault("labels", {}).update(a="b")
+        )
         assert labelled["metadata"]["generation"] == 1
         forced = labelled | {"metadata": labelled["metadata"] | {"generation": 50}}
         assert (await api.replace(forced))["metadata"]["generation"] == 1
@@ -285,13 +311,18 @@ def test_ephemeral_containers() -> None:
         got = await api.get("p", "ephemeralcontainers")
         assert [e["name"] for e in got["spec"]["ephemeralContainers"]] == ["debugger"]
         two = {"name": "debugger2", "image": "busybox:1"}
-        await api.change("p", lambda o: o["spec"]["ephemeralContainers"].append(two), "ephemeralcontainers")
+        await api.change(
+            "p", lambda o: o["spec"]["ephemeralContainers"].append(two), "ephemeralcontainers"
+        )
         got = await api.get("p")
         assert [e["name"] for e in got["spec"]["ephemeralContainers"]] == ["debugger", "debugger2"]
 
         async def both() -> bool:
             found = (await api.get("p"))["status"].get("ephemeralContainerStatuses") or []
-            return sorted(s["name"] for s in found if "running" in s["state"]) == ["debugger", "debugger2"]
+            return sorted(s["name"] for s in found if "running" in s["state"]) == [
+                "debugger",
+                "debugger2",
+            ]
 
         await kube.until(both)
 
@@ -328,7 +359,9 @@ def test_runtime_classes() -> None:
         assert made["spec"]["overhead"] == fixed["podFixed"]
 
         async def scheduled() -> bool:
-            return all(condition(p, "PodScheduled").get("status") == "True" for p in await api.items())
+            return all(
+                condition(p, "PodScheduled").get("status") == "True" for p in await api.items()
+            )
 
         await kube.until(scheduled)
         await classes.delete("plain")
@@ -344,7 +377,10 @@ def test_runtime_classes() -> None:
 )
 def test_invalid_sysctls() -> None:
     async def scenario(kube: Kube) -> None:
-        bad = [{"name": n, "value": "bar"} for n in ("foo-", "bar..", "kernel.shmmax", "safe-and-unsafe")]
+        bad = [
+            {"name": n, "value": "bar"}
+            for n in ("foo-", "bar..", "kernel.shmmax", "safe-and-unsafe")
+        ]
         refused = await kube.of(PODS).refused(pod("p", securityContext={"sysctls": bad}))
         text = refused.failed(422, "Invalid")["message"]
         assert 'Invalid value: "foo-"' in text and 'Invalid value: "bar.."' in text
@@ -353,13 +389,18 @@ def test_invalid_sysctls() -> None:
     run(scenario)
 
 
-@pytest.mark.conformance("[sig-storage] CSIInlineVolumes should support CSIVolumeSource in Pod API [Conformance]")
+@pytest.mark.conformance(
+    "[sig-storage] CSIInlineVolumes should support CSIVolumeSource in Pod API [Conformance]"
+)
 def test_inline_volumes() -> None:
     async def scenario(kube: Kube) -> None:
         from skiff.api.resources import CSIDRIVERS
 
         await kube.of(CSIDRIVERS).create(
-            {"metadata": meta("inline.example.com"), "spec": {"volumeLifecycleModes": ["Ephemeral"]}}
+            {
+                "metadata": meta("inline.example.com"),
+                "spec": {"volumeLifecycleModes": ["Ephemeral"]},
+            }
         )
         volume = {"name": "v", "csi": {"driver": "inline.example.com", "fsType": "ext4",
                                        "volumeAttributes": {"foo": "bar"}}}  # fmt: skip
@@ -399,19 +440,27 @@ def test_volumes_and_claims() -> None:
             "resources": {"requests": {"storage": "1Gi"}},
         }
         claim = await claims.create({"metadata": meta("pvc", labels=labels), "spec": wanted})
-        assert (claim["status"], claim["spec"]["volumeMode"]) == ({"phase": "Pending"}, "Filesystem")
+        assert (claim["status"], claim["spec"]["volumeMode"]) == (
+            {"phase": "Pending"},
+            "Filesystem",
+        )
         assert names(await volumes.items("e2e=pv")) == ["pv"]
         assert names(await claims.everywhere("e2e=pv")) == ["pvc"]
         await volumes.patch("pv", {"metadata": {"labels": {"p": "patched"}}}, "strategic")
         await claims.patch("pvc", {"metadata": {"labels": {"c": "patched"}}}, "strategic")
         patch = {
             "metadata": {"annotations": {"patched": "true"}},
-            "status": {"phase": "Pending", "conditions": [{"type": "StatusPatched", "status": "True"}]},
+            "status": {
+                "phase": "Pending",
+                "conditions": [{"type": "StatusPatched", "status": "True"}],
+            },
         }
         patched = await claims.patch("pvc", patch, "strategic", "status")
         assert condition(patched, "StatusPatched")
         one = {"type": "StatusUpdate", "status": "True", "reason": "E2E", "message": "Set"}
-        updated = await claims.change("pvc", lambda o: o["status"]["conditions"].append(one), "status")
+        updated = await claims.change(
+            "pvc", lambda o: o["status"]["conditions"].append(one), "status"
+        )
         assert condition(updated, "StatusUpdate")
         patch = {"status": {"message": "StatusPatched", "reason": "E2E patched"}}
         patched = await volumes.patch("pv", patch, "merge", "status")

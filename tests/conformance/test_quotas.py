@@ -97,7 +97,9 @@ def test_the_life_of_a_pod() -> None:
         await kube.of(RESOURCEQUOTAS).create(quota())
         await used(kube, resourcequotas="1")
         pods = kube.of(PODS)
-        await pods.create(sized("p", cpu="500m", memory="252Mi", ephemeral_storage="30Gi", dongle="2"))
+        await pods.create(
+            sized("p", cpu="500m", memory="252Mi", ephemeral_storage="30Gi", dongle="2")
+        )
         first = {
             "pods": "1",
             "cpu": "500m",
@@ -116,7 +118,9 @@ def test_the_life_of_a_pod() -> None:
         refused = await pods.refused(
             sized("fail2", cpu="500m", memory="100Mi", ephemeral_storage="10Gi", dongle="2")
         )
-        refused.failed(403, "Forbidden", "exceeded quota: test-quota", "requests.example.com/dongle=2")
+        refused.failed(
+            403, "Forbidden", "exceeded quota: test-quota", "requests.example.com/dongle=2"
+        )
         await pods.change("p", lambda o: o["metadata"].setdefault("labels", {}).update(a="b"))
         found = await pods.get("p")
         found["spec"]["containers"][0]["resources"]["requests"]["cpu"] = "100m"
@@ -170,7 +174,9 @@ LIVES: list[tuple[Resource, str, Object]] = [
     "[sig-api-machinery] ResourceQuota should create a ResourceQuota and capture the life of a replica"
     " set. [Conformance]"
 )
-@pytest.mark.parametrize(("resource", "name", "rest"), LIVES, ids=lambda x: getattr(x, "plural", ""))
+@pytest.mark.parametrize(
+    ("resource", "name", "rest"), LIVES, ids=lambda x: getattr(x, "plural", "")
+)
 def test_the_life_of_an_object(resource: Resource, name: str, rest: Object) -> None:
     async def scenario(kube: Kube) -> None:
         api = kube.of(resource)
@@ -282,14 +288,19 @@ def test_a_quota_changes_and_goes() -> None:
     async def scenario(kube: Kube) -> None:
         api = kube.of(RESOURCEQUOTAS)
         await api.create(
-            {"metadata": meta("q", labels={"q": "x"}), "spec": {"hard": {"cpu": "1", "memory": "500Mi"}}}
+            {
+                "metadata": meta("q", labels={"q": "x"}),
+                "spec": {"hard": {"cpu": "1", "memory": "500Mi"}},
+            }
         )
         found = await api.get("q")
         assert found["spec"]["hard"] == {"cpu": "1", "memory": "500Mi"}
         await api.change("q", lambda o: o["spec"].update(hard={"cpu": "2", "memory": "1Gi"}))
         assert (await api.get("q"))["spec"]["hard"] == {"cpu": "2", "memory": "1Gi"}
         patched = await api.patch(
-            "q", {"metadata": {"labels": {"y": "z"}}, "spec": {"hard": {"memory": "750Mi"}}}, "strategic"
+            "q",
+            {"metadata": {"labels": {"y": "z"}}, "spec": {"hard": {"memory": "750Mi"}}},
+            "strategic",
         )
         assert patched["spec"]["hard"] == {"cpu": "2", "memory": "750Mi"}
         assert len(await api.everywhere("y=z")) == 1
@@ -363,7 +374,11 @@ def test_limit_ranges_default_and_bound() -> None:
         )
         made = await pods.create(part)
         amounts = made["spec"]["containers"][0]["resources"]
-        assert amounts["requests"] == {"cpu": "50m", "memory": "150Mi", "ephemeral-storage": "200Gi"}
+        assert amounts["requests"] == {
+            "cpu": "50m",
+            "memory": "150Mi",
+            "ephemeral-storage": "200Gi",
+        }
         assert amounts["limits"] == {"cpu": "300m", "memory": "500Mi", "ephemeral-storage": "500Gi"}
         low = await pods.refused(sized("low", cpu="10m", memory="50Mi", ephemeral_storage="50Gi"))
         low.failed(403, "Forbidden", "minimum cpu usage per Container is 50m, but request is 10m")

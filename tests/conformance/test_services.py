@@ -24,7 +24,9 @@ def service(name: str, labels: Any = None, **spec: Any) -> Object:
     }
 
 
-@pytest.mark.conformance("[sig-network] API Server should provide secure master service [Conformance]")
+@pytest.mark.conformance(
+    "[sig-network] API Server should provide secure master service [Conformance]"
+)
 @pytest.mark.conformance(
     "[sig-network] API Server should have Endpoints and EndpointSlices pointing to API Server [Conformance]"
 )
@@ -57,7 +59,9 @@ def test_a_service_has_a_status_of_its_own() -> None:
         labels = {"test-service-static": "true"}
         async with api.watch("test-service-static=true", resourceVersion=start) as watch:
             await api.create(
-                service("s", labels, type="LoadBalancer", loadBalancerClass="example.com/internal-vip")
+                service(
+                    "s", labels, type="LoadBalancer", loadBalancerClass="example.com/internal-vip"
+                )
             )
             await watch.expect("ADDED")
             status = await api.get("s", "status")
@@ -89,7 +93,9 @@ def test_a_service_has_a_status_of_its_own() -> None:
     run(scenario)
 
 
-@pytest.mark.conformance("[sig-network] Services should delete a collection of services [Conformance]")
+@pytest.mark.conformance(
+    "[sig-network] Services should delete a collection of services [Conformance]"
+)
 @pytest.mark.conformance(
     "[sig-network] Services should find a service from listing all namespaces [Conformance]"
 )
@@ -123,7 +129,10 @@ def test_types_change() -> None:
     async def scenario(kube: Kube) -> None:
         api = kube.of(SERVICES)
         await api.create(
-            {"metadata": meta("s"), "spec": {"type": "ExternalName", "externalName": "foo.example.com"}}
+            {
+                "metadata": meta("s"),
+                "spec": {"type": "ExternalName", "externalName": "foo.example.com"},
+            }
         )
         for kind in ("ClusterIP", "NodePort"):
 
@@ -144,7 +153,9 @@ def test_types_change() -> None:
     run(scenario)
 
 
-@pytest.mark.conformance("[sig-network] Endpoints should test the lifecycle of an Endpoint [Conformance]")
+@pytest.mark.conformance(
+    "[sig-network] Endpoints should test the lifecycle of an Endpoint [Conformance]"
+)
 def test_the_life_of_endpoints() -> None:
     async def scenario(kube: Kube) -> None:
         api = kube.of(ENDPOINTS)
@@ -155,7 +166,10 @@ def test_the_life_of_endpoints() -> None:
                 {
                     "metadata": meta("testservice", labels={"test-endpoint-static": "true"}),
                     "subsets": [
-                        {"addresses": [{"ip": "10.0.0.24"}], "ports": [{"name": "http", "port": 80}]}
+                        {
+                            "addresses": [{"ip": "10.0.0.24"}],
+                            "ports": [{"name": "http", "port": 80}],
+                        }
                     ],
                 }
             )
@@ -177,7 +191,9 @@ def test_the_life_of_endpoints() -> None:
                 ],
             }
             await api.patch("testservice", patch, "strategic")
-            seen = await watch.expect("MODIFIED", lambda o: o["metadata"]["labels"].get("test-service"))
+            seen = await watch.expect(
+                "MODIFIED", lambda o: o["metadata"]["labels"].get("test-service")
+            )
             assert len(seen["subsets"]) == 1
             assert seen["subsets"][0]["addresses"] == [{"ip": "10.0.0.25"}]
             assert seen["subsets"][0]["ports"] == [
@@ -200,7 +216,9 @@ def test_the_life_of_endpoints() -> None:
 )
 def test_endpoints_of_nobody() -> None:
     async def scenario(kube: Kube) -> None:
-        await kube.of(SERVICES).create(service("s", selector={"does-not-match-anything": "endpoints"}))
+        await kube.of(SERVICES).create(
+            service("s", selector={"does-not-match-anything": "endpoints"})
+        )
         slices, ends = kube.of(ENDPOINTSLICES), kube.of(ENDPOINTS)
         label = "kubernetes.io/service-name=s"
         found = (await slices.count(1, label))[0]
@@ -284,7 +302,9 @@ def test_endpoints_of_pods() -> None:
     run(scenario, nodes=1)
 
 
-@pytest.mark.conformance("[sig-network] Service endpoints latency should not be very high [Conformance]")
+@pytest.mark.conformance(
+    "[sig-network] Service endpoints latency should not be very high [Conformance]"
+)
 def test_endpoints_come_soon() -> None:
     """The endpoints of services that are made all at once are there within seconds."""
 
@@ -379,10 +399,58 @@ def test_the_servers_own_range_and_addresses() -> None:
         assert new["metadata"]["name"] == "more"
 
         async def is_ready() -> bool:
-            return condition(await kube.of(SERVICECIDRS).get("more"), "Ready").get("status") == "True"
+            return (
+                condition(await kube.of(SERVICECIDRS).get("more"), "Ready").get("status") == "True"
+            )
 
         await kube.until(is_ready)
         await kube.of(SERVICECIDRS).delete("more")
         await kube.of(SERVICECIDRS).gone("more")
+
+    run(scenario)
+
+
+def test_a_range_stays_while_its_addresses_do() -> None:
+    async def scenario(kube: Kube) -> None:
+        cidrs, addresses = kube.of(SERVICECIDRS), kube.of(IPADDRESSES)
+        await cidrs.create({"metadata": meta("more"), "spec": {"cidrs": ["10.100.0.0/24"]}})
+        reference = {"resource": "services", "name": "s", "namespace": "test"}
+        await addresses.create({"metadata": meta("10.100.0.7"), "spec": {"parentRef": reference}})
+
+        async def finalized() -> bool:
+            return bool((await cidrs.get("more"))["metadata"].get("finalizers"))
+
+        await kube.until(finalized)
+        await cidrs.delete("more")
+
+        async def told() -> bool:
+            found = condition(await cidrs.get("more"), "Ready")
+            return (found["status"], found["reason"]) == ("False", "Terminating")
+
+        await kube.until(told)
+        await addresses.delete("10.100.0.7")
+        await cidrs.gone("more")
+
+    run(scenario)
+
+
+def test_an_address_made_by_hand_is_nobody_elses() -> None:
+    async def scenario(kube: Kube) -> None:
+        reference = {"resource": "example", "name": "mine", "namespace": "test"}
+        addresses, services = kube.of(IPADDRESSES), kube.of(SERVICES)
+        await addresses.create({"metadata": meta("10.96.7.7"), "spec": {"parentRef": reference}})
+        await kube.cluster.advance(1)
+        refused = await services.refused(service("s", clusterIP="10.96.7.7"))
+        refused.failed(422, "Invalid", "provided IP is already allocated")
+        await addresses.delete("10.96.7.7")
+        await kube.cluster.advance(1)
+        await services.create(service("s", clusterIP="10.96.7.7"))
+
+        async def ours() -> bool:
+            return (await addresses.get("10.96.7.7"))["spec"]["parentRef"]["name"] == "s"
+
+        await kube.until(ours)
+        await addresses.delete("10.96.7.7")  # it comes back
+        await kube.until(ours)
 
     run(scenario)

@@ -50,7 +50,9 @@ def test_all_see_the_same_order() -> None:
                 await api.delete(f"cm-{i % 5}-{i // 15}-{i}")
 
         async def versions(watch: Watch, count: int) -> list[str]:
-            return [(await watch.next())["object"]["metadata"]["resourceVersion"] for _ in range(count)]
+            return [
+                (await watch.next())["object"]["metadata"]["resourceVersion"] for _ in range(count)
+            ]
 
         total = 30 + 15 + 10
         async with api.watch(resourceVersion=str(start)) as watch:
@@ -72,7 +74,9 @@ def test_reviews_are_no_tables() -> None:
         review = {
             "apiVersion": "authorization.k8s.io/v1",
             "kind": "SelfSubjectAccessReview",
-            "spec": {"resourceAttributes": {"namespace": "test", "verb": "get", "resource": "pods"}},
+            "spec": {
+                "resourceAttributes": {"namespace": "test", "verb": "get", "resource": "pods"}
+            },
         }
         path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
         answer = await kube.call("POST", path, review, {"accept": TABLE})

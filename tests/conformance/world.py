@@ -102,7 +102,7 @@ class Kube:
 
     def __init__(self, cluster: Cluster, user: str, groups: Sequence[str] = ()) -> None:
         self.cluster = cluster
-        self._transport = LocalTransport(cluster._handle, user, groups)  # noqa: SLF001 - its own handler
+        self._transport = LocalTransport(cluster._handle, user, groups)
 
     def as_user(self, user: str, *groups: str) -> "Kube":
         """The same cluster as another user sees it."""
@@ -157,9 +157,7 @@ class Kube:
             assert s.status == 200, [c async for c in s]
             yield Watch(s)
 
-    async def until(
-        self, condition: Callable[[], Awaitable[Any]], timeout_s: float = 120.0
-    ) -> Any:
+    async def until(self, condition: Callable[[], Awaitable[Any]], timeout_s: float = 120.0) -> Any:
         """The first true result of `condition`, asked again after each write."""
         return await self.cluster.wait_until(condition, timeout_s)
 
@@ -293,7 +291,10 @@ def template(labels: Mapping[str, str], image: str = "web:1", **spec: Any) -> Ob
 def pod(name: str, labels: Mapping[str, str] | None = None, **spec: Any) -> Object:
     """A pod with one container, `c`."""
     containers = [{"name": "c", "image": "web:1"}]
-    return {"metadata": meta(name, labels=dict(labels or {})), "spec": {"containers": containers} | spec}
+    return {
+        "metadata": meta(name, labels=dict(labels or {})),
+        "spec": {"containers": containers} | spec,
+    }
 
 
 def condition(obj: Mapping[str, Any], kind: str) -> Object:

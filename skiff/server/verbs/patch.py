@@ -94,7 +94,7 @@ def read_patch(call: Call, media: str) -> Any:
 
 def _json(body: bytes) -> Any:
     try:
-        return orjson.loads(body)
+        return negotiate.load_json(body)
     except orjson.JSONDecodeError as e:
         raise BadRequest(f"error decoding patch: {e.msg}") from None
 
