@@ -10,6 +10,7 @@ import pytest
 from skiff.cli import checks
 from skiff.cli.exits import RANGE_IN_USE, CommandError
 from skiff.cli.layout import Settings
+from skiff.network.proxy.nft import NftCommand, PacketFilterError
 
 HEADER = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n"
 BRIDGE = "skiff0"
@@ -100,3 +101,14 @@ def test_a_second_range_of_another_family_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_machine_without_a_route_table(tmp_path: Path) -> None:
     look(tmp_path / "none")
+
+
+def test_a_kernel_without_the_packet_filter_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: NftCommand, transaction: str) -> str:
+        raise PacketFilterError("Error: Could not process rule: Operation not supported\nadd table")
+
+    monkeypatch.setattr(NftCommand, "run", refuse)
+    (reason,) = checks.missing_kernel_parts()
+    assert "this kernel cannot do Services: nf_tables with NAT" in reason
+    monkeypatch.setattr(NftCommand, "run", lambda *_: "")
+    assert checks.missing_kernel_parts() == []

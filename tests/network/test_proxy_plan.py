@@ -266,6 +266,8 @@ def test_internal_traffic_policy_local() -> None:
     made = service(internalTrafficPolicy="Local", type="NodePort", ports=[port(80, nodePort=30080)])
     packet = walk(made)
     assert packet.go("10.96.0.20").ends == {"10.244.0.2:8080"}
+    assert packet.masqueraded == {False}
+    assert packet.go("10.96.0.20", source=OUTSIDE).masqueraded == {True}
     assert packet.go("node", 30080, source=OUTSIDE).ends == BOTH
     assert walk(made, endpoint_slice(B)).go("10.96.0.20").ends == {"drop"}
     assert walk(made, endpoint_slice()).go("10.96.0.20").ends == {"refuse"}

@@ -1,9 +1,11 @@
 """Telling the cluster where its DNS is: the Service `kube-dns` and this node's EndpointSlice of it.
 
 The Service has the address that pods find in resolv.conf; it has no selector, because no pod serves
-it: each node's own server does. A slice goes with its Node (owner reference).
+it: each node's own server does, and each node's pods use that one (internalTrafficPolicy Local). A
+slice goes with its Node (owner reference). Both are looked after: what somebody deletes comes back.
 """
 
+import logging
 from typing import Any
 
 from skiff.aio.run import Started
@@ -17,11 +19,14 @@ NAME = "kube-dns"
 LABELS = {"k8s-app": NAME, "kubernetes.io/cluster-service": "true", "kubernetes.io/name": "CoreDNS"}
 PORTS = (("dns", "UDP"), ("dns-tcp", "TCP"))
 RETRY_S = 1.0
+RENEW_S = 300.0
 MANAGED_BY = "dns.skiff"
+
+log = logging.getLogger("skiff.dns")
 
 
 class DnsPublisher:
-    """A component: writes both objects once, then has nothing more to do."""
+    """A component: writes both objects, and again now and then."""
 
     def __init__(
         self, client: Client, *, cluster_ip: str, address: str, port: int, node: str, node_uid: str
@@ -34,22 +39,25 @@ class DnsPublisher:
         self._node_uid = node_uid
 
     async def run(self, started: Started) -> None:
-        """Ready once both stand; then waits to be cancelled."""
+        """Ready once both stand; then keeps them until it is cancelled."""
         while True:
             try:
                 await self._publish()
-                break
-            except (ApiError, Unreachable):
+            except (ApiError, Unreachable) as e:
+                log.warning("cluster DNS is not published yet: %s", e)
                 await self._client.clock.sleep(RETRY_S)
-        started()
-        while True:
-            await self._client.clock.sleep(86400.0)
+            else:
+                started()
+                await self._client.clock.sleep(RENEW_S)
 
     async def _publish(self) -> None:
         try:
             await self._client.get(SERVICES, NAME, NAMESPACE)
         except NotFound:
-            await self._client.create(SERVICES, self._service())
+            try:
+                await self._client.create(SERVICES, self._service())
+            except AlreadyExists:
+                pass  # another node was quicker
         wanted = self._slice()
         try:
             await self._client.create(ENDPOINTSLICES, wanted)
@@ -63,7 +71,11 @@ class DnsPublisher:
             "apiVersion": "v1",
             "kind": "Service",
             "metadata": {"name": NAME, "namespace": NAMESPACE, "labels": LABELS},
-            "spec": {"clusterIP": self._cluster_ip, "ports": ports},
+            "spec": {
+                "clusterIP": self._cluster_ip,
+                "ports": ports,
+                "internalTrafficPolicy": "Local",
+            },
         }
 
     def _slice(self) -> dict[str, Any]:

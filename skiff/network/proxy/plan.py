@@ -184,7 +184,9 @@ class _Builder:
             return chain
         # A client outside the pods' range: the answer must come back this way.
         rules = (
-            [f"ip saddr != {self._pod_cidr} meta mark set mark or {MARK}"] if kind == "svc" else []
+            [f"ip saddr != {self._pod_cidr} meta mark set mark or {MARK}"]
+            if kind in ("svc", "int")
+            else []
         )
         if self._service.spec.session_affinity == "ClientIP":
             rules += self._sticky(lookup, among)
