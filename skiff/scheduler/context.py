@@ -115,6 +115,10 @@ class Context:
         picks = term.namespace_selector
         return picks is not None and picks.matches(self._namespace_labels(shape.namespace))
 
+    def users(self, namespace: str, claim: str) -> Group:
+        """How many placed pods use a claim."""
+        return self.nodes.group(("claim", namespace, claim), _using(namespace, claim))
+
     def spread_counts(self, shape: Shape, constraint: Spread) -> Ints:
         """How many pods that `constraint` counts sit on each node."""
         namespace, selector = shape.namespace, constraint.selector
@@ -159,6 +163,10 @@ class Memory:
         if found is None:
             found = self._answers[name, shape] = make()
         return found
+
+
+def _using(namespace: str, claim: str) -> Callable[[Shape], bool]:
+    return lambda s: s.namespace == namespace and any(c.name == claim for c in s.claims)
 
 
 def _selected(namespace: str, selector: LabelSelector) -> Callable[[Shape], bool]:

@@ -133,6 +133,21 @@ def node_resources(context: Context, shape: Shape) -> Iterable[Verdict]:
         yield Verdict(wanted <= free, words, True)
 
 
+def volume_restrictions(context: Context, shape: Shape) -> Iterable[Verdict]:
+    """A claim that only one pod may use (ReadWriteOncePod) must not be in use anywhere (KEP-2485)."""
+    for wanted in shape.claims:
+        claim = context.claims.claim(shape.namespace, wanted.name)
+        if claim is None or "ReadWriteOncePod" not in claim.spec.access_modes:
+            continue
+        if context.users(shape.namespace, wanted.name).total:
+            nobody = np.zeros(context.nodes.size, np.bool_)
+            words = (
+                "node has pod using PersistentVolumeClaim with the same name and "
+                "ReadWriteOncePod access mode"
+            )
+            yield Verdict(nobody, words, True)
+
+
 def volume_binding(context: Context, shape: Shape) -> Iterable[Verdict]:
     """Volumes that the pod's claims are, or could be, bound to must be reachable."""
     if not shape.claims:
@@ -235,6 +250,7 @@ FILTERS: tuple[Filter, ...] = (
     Filter("NodeAffinity", node_affinity),
     Filter("NodePorts", node_ports),
     Filter("NodeResourcesFit", node_resources, tells_all=True),
+    Filter("VolumeRestrictions", volume_restrictions),
     Filter("VolumeBinding", volume_binding, tells_all=True),
     Filter("PodTopologySpread", topology_spread),
     Filter("InterPodAffinity", pod_affinity),

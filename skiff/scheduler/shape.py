@@ -9,6 +9,7 @@ Source: https://kubernetes.io/docs/concepts/scheduling-eviction/ and pod resourc
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -146,6 +147,7 @@ class Shapes:
                 [(c.image, c.resources, c.ports, c.restart_policy) for c in spec.containers],
                 [(c.image, c.resources, c.ports, c.restart_policy) for c in spec.init_containers],
                 claims(pod),
+                resized(pod),
             )
         )
 
@@ -156,7 +158,7 @@ def _owner(pod: Pod) -> str:
 
 def _make(pod: Pod) -> Shape:
     spec = pod.spec
-    requests = pod_requests(spec)
+    requests = pod_requests(spec, resized(pod))
     affinity = spec.affinity
     node_affinity = affinity.node_affinity if affinity else None
     pod_affinity = affinity.pod_affinity if affinity else None
@@ -252,12 +254,38 @@ def _requests(resources: Any) -> dict[str, int]:
     return {name: amount(name, text) for name, text in merged.items()}
 
 
-def pod_requests(spec: PodSpec) -> dict[str, int]:
+def resized(pod: Pod) -> dict[str, dict[str, int]]:
+    """Containers that are being resized in place, with the larger of what they ask for and what they
+    have: until the node has done it, both may be in use (KEP-1287)."""
+    statuses = pod.status.container_statuses
+    if not any(s.resources or s.allocated_resources for s in statuses):
+        return {}
+    asked = {c.name: _requests(c.resources) for c in pod.spec.containers}
+    found = {}
+    for status in statuses:
+        wanted = asked.get(status.name, {})
+        larger = dict(wanted)
+        for have in (_requests(status.resources), _amounts(status.allocated_resources)):
+            for name, value in have.items():
+                larger[name] = max(larger.get(name, 0), value)
+        if larger != wanted:
+            found[status.name] = larger
+    return found
+
+
+def _amounts(texts: Mapping[str, str]) -> dict[str, int]:
+    return {name: amount(name, text) for name, text in texts.items()}
+
+
+def pod_requests(
+    spec: PodSpec, larger: Mapping[str, Mapping[str, int]] = MappingProxyType({})
+) -> dict[str, int]:
     """What a pod takes of a node: the larger of what its containers need together (sidecars with
-    them) and of each init container with the sidecars started before it, plus overhead."""
+    them) and of each init container with the sidecars started before it, plus overhead. `larger`
+    stands in for containers that are being resized."""
     total: dict[str, int] = {}
     for container in spec.containers:
-        _add(total, _requests(container.resources))
+        _add(total, larger.get(container.name) or _requests(container.resources))
     sidecars: dict[str, int] = {}
     peak: dict[str, int] = {}
     for container in spec.init_containers:
@@ -275,7 +303,7 @@ def pod_requests(spec: PodSpec) -> dict[str, int]:
         total[name] = max(total.get(name, 0), value)
     if spec.resources is not None:
         total.update(_requests(spec.resources))
-    _add(total, {name: amount(name, text) for name, text in spec.overhead.items()})
+    _add(total, _amounts(spec.overhead))
     return total
 
 

@@ -206,6 +206,21 @@ def test_init_containers_count_by_their_peak_and_sidecars_with_the_rest() -> Non
     assert Columns(node("n")).shape(light).requests["cpu"] == 3500
 
 
+def test_a_pod_that_is_being_resized_holds_the_larger_of_both() -> None:
+    def holding(cpu: str, **status: Any) -> int:
+        one = pod(
+            requests={"cpu": cpu, "memory": "1Gi"},
+            status={"containerStatuses": [{"name": "c", **status}]},
+        )
+        return Columns(node("n")).shape(one).requests["cpu"]
+
+    assert holding("1") == 1000
+    assert holding("1", resources={"requests": {"cpu": "1", "memory": "1Gi"}}) == 1000
+    assert holding("1", resources={"requests": {"cpu": "2", "memory": "1Gi"}}) == 2000, "shrinks"
+    assert holding("3", resources={"requests": {"cpu": "2", "memory": "1Gi"}}) == 3000, "grows"
+    assert holding("1", allocatedResources={"cpu": "1500m"}) == 1500
+
+
 @pytest.mark.parametrize(
     ("used", "wanted", "free"),
     [

@@ -200,3 +200,17 @@ def test_the_smallest_volume_that_fits_is_chosen() -> None:
     assert choose(shelf, shape, lambda _: True) == [("data", "right")]
     assert choose(shelf, shape, lambda _: False) == [("data", "")]
     assert choose(Shelf(claim("pv")), shape, lambda _: True) == []
+
+
+def test_a_claim_for_one_pod_only() -> None:
+    alone = columns(claim("pv", spec={"accessModes": ["ReadWriteOncePod"]}), volume("pv"))
+    assert alone.feasible(USES) == {"n1", "n2"}
+    first = pod("first", volumes=[{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}])
+    alone.place("n1", first)
+    words = "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode"
+    assert alone.reasons(USES) == {words: 2}
+    alone.nodes.take("uid-default-first")
+    assert alone.feasible(USES) == {"n1", "n2"}
+    shared = columns(claim("pv"), volume("pv"))
+    shared.place("n1", first)
+    assert shared.feasible(USES) == {"n1", "n2"}
