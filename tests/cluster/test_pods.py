@@ -208,7 +208,7 @@ def test_a_collection_of_pods_ends() -> None:
 
 @pytest.mark.conformance(
     "[sig-node] Pods Extended (pod generation) Pod Generation pod generation should start at 1 and "
-    "increment per update [Conformance]"
+    "increment per update [MinimumKubeletVersion:1.34] [Conformance]"
 )
 @pytest.mark.conformance(
     "[sig-node] Pods Extended (pod generation) Pod Generation custom-set generation on new pods and "
@@ -253,7 +253,7 @@ def test_generations() -> None:
 
 @pytest.mark.conformance(
     "[sig-node] Pods Extended (pod generation) Pod Generation issue 500 podspec updates and verify "
-    "generation and observedGeneration eventually converge [Conformance]"
+    "generation and observedGeneration eventually converge [MinimumKubeletVersion:1.34] [Conformance]"
 )
 def test_many_changes_are_all_observed_in_the_end() -> None:
     async def scenario(cluster: Cluster) -> None:

@@ -165,13 +165,6 @@ def test_replace_and_patch() -> None:
 
 
 @pytest.mark.conformance(
-    "[sig-apps] ReplicaSet should serve a basic image on each replica with a public image [Conformance]"
-)
-@pytest.mark.conformance(
-    "[sig-apps] ReplicationController should serve a basic image on each replica with a public image"
-    " [Conformance]"
-)
-@pytest.mark.conformance(
     "[sig-apps] ReplicationController should get and update a ReplicationController scale [Conformance]"
 )
 @pytest.mark.conformance(

@@ -158,9 +158,6 @@ def test_the_life_of_an_account() -> None:
 
 
 @pytest.mark.conformance(
-    "[sig-auth] ServiceAccounts should mount projected service account token [Conformance]"
-)
-@pytest.mark.conformance(
     "[sig-auth] ServiceAccounts ServiceAccountIssuerDiscovery should support OIDC discovery of service"
     " account issuer [Conformance]"
 )

@@ -111,20 +111,8 @@ def test_services_by_collection() -> None:
     run(scenario)
 
 
-@pytest.mark.conformance(
-    "[sig-network] Services should be able to change the type from ExternalName to ClusterIP [Conformance]"
-)
-@pytest.mark.conformance(
-    "[sig-network] Services should be able to change the type from ExternalName to NodePort [Conformance]"
-)
-@pytest.mark.conformance(
-    "[sig-network] Services should be able to change the type from ClusterIP to ExternalName [Conformance]"
-)
-@pytest.mark.conformance(
-    "[sig-network] Services should be able to change the type from NodePort to ExternalName [Conformance]"
-)
 def test_types_change() -> None:
-    """The addresses and ports that a type has come and go with it (upstream then also connects)."""
+    """The addresses and ports that a type has come and go with it."""
 
     async def scenario(kube: Kube) -> None:
         api = kube.of(SERVICES)
