@@ -71,7 +71,7 @@ def read(tmp_path: Path, options: LogOptions, data: bytes = LINES) -> bytes:
         ("follow=true", b"one\ntwo\nthree\n\n"),
         (
             "timestamps=true&tailLines=4",
-            b"2023-11-14T22:13:21.000000000Z two\n2023-11-14T22:13:22.000000000Z three\n"  # noqa: ISC004
+            b"2023-11-14T22:13:21.000000000Z two\n2023-11-14T22:13:22.000000000Z three\n"
             b"2023-11-14T22:13:23.000000000Z \n",
         ),
     ],

@@ -120,7 +120,7 @@ def test_attach_shows_what_is_logged_and_ends_with_the_container(tmp_path):
         (
             "two/exec?command=x",
             400,
-            "a container name must be specified for pod two, choose one of: [a b]"  # noqa: ISC004
+            "a container name must be specified for pod two, choose one of: [a b]"
             " or one of the init containers: [i]",
         ),
         ("free/exec?command=x", 400, "pod free does not have a host assigned"),
