@@ -11,14 +11,19 @@ from skiff.server.seams import Call, User
 _CREATED = 201
 
 
-def read_body(call: Call, api_version: str, kind: str) -> dict[str, Any]:
+def read_body(
+    call: Call, api_version: str, kind: str, also: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """The object in the request's body, checked against its schema; its kind may be left out.
+    Versions in `also` have the same fields and are read as `api_version`.
 
     Unknown fields are warned of or refused as `fieldValidation` says. Raises ApiError.
     """
     request = call.request
     content_type = request.headers.get("content-type", "")
     obj = negotiate.decode_body(content_type, request.body, kind, api_version)
+    if obj.get("apiVersion") in also:
+        obj["apiVersion"] = api_version
     found = obj.get("apiVersion") or api_version, obj.get("kind") or kind
     if found != (api_version, kind):
         raise BadRequest(

@@ -35,6 +35,9 @@ metadata: {name: conf, labels: {app: api}}
 data: {a: "1"}
 """
 
+recent = pytest.mark.usefixtures("recent_kubectl")
+"""Uses flags or words that Debian 12's kubectl 1.20 lacks, or APIs that it asks for and that are gone."""
+
 
 def deploy(kube: Kubectl, name: str = "web", replicas: int = 2) -> None:
     kube("create", "deployment", name, "--image=web:1", f"--replicas={replicas}", "--port=80")
@@ -48,6 +51,13 @@ def run_pod(kube: Kubectl, name: str = "p", *more: str) -> None:
 
 def headers(text: str) -> list[str]:
     return re.split(r"\s{2,}", text.splitlines()[0].strip())
+
+
+@pytest.fixture(scope="session")
+def recent_kubectl(kubectl: Kubectl) -> None:
+    found = re.search(r"v1\.(\d+)", kubectl("version", "--client"))
+    if found is None or int(found[1]) < 27:
+        pytest.skip("an old kubectl")
 
 
 def test_get_in_every_format(kube: Kubectl) -> None:
@@ -154,11 +164,11 @@ def test_label_and_annotate(kube: Kubectl) -> None:
         "error: 'a' already has a value (b), and --overwrite is false"
     )
     assert kube("label", "cm", "c", "a=c", "--overwrite") == "configmap/c labeled"
-    assert kube("label", "cm", "c", "a-") == "configmap/c unlabeled"
+    assert kube("label", "cm", "c", "a-") in ("configmap/c unlabeled", "configmap/c labeled")
     assert kube.fails("label", "cm", "c", "a=-b").startswith("error: invalid label value")
-    assert kube("annotate", "cm", "c", "note=long text") == "configmap/c annotated"
+    assert "configmap/c annotate" in kube("annotate", "cm", "c", "note=long text")
     assert kube.path("{.metadata.annotations.note}", "cm", "c") == "long text"
-    assert "configmap/c annotated" in kube("annotate", "cm", "--all", "x=y")
+    assert "configmap/c annotate" in kube("annotate", "cm", "--all", "x=y")
     at = kube.path("{.metadata.resourceVersion}", "cm", "c")
     assert kube.fails(
         "annotate", "cm", "c", "x=z", "--overwrite", "--resource-version=1"
@@ -166,6 +176,7 @@ def test_label_and_annotate(kube: Kubectl) -> None:
     assert kube.path("{.metadata.resourceVersion}", "cm", "c") == at
 
 
+@recent
 def test_patch(kube: Kubectl) -> None:
     deploy(kube)
     patch = '{"spec":{"replicas":3}}'
@@ -190,7 +201,7 @@ def test_patch(kube: Kubectl) -> None:
     )
     containers = '{"spec":{"template":{"spec":{"containers":[{"name":"web","image":"web:2"}]}}}}'
     kube("patch", "deploy", "web", "-p", containers)
-    assert kube.path("{.spec.template.spec.containers[*].ports[*].containerPort}", "deploy") == "80"
+    assert kube.path("{..containerPort}", "deploy", "web") == "80"
 
 
 def test_edit(kube: Kubectl) -> None:
@@ -204,6 +215,7 @@ def test_edit(kube: Kubectl) -> None:
     )
 
 
+@recent
 def test_apply(kube: Kubectl, tmp_path: Path) -> None:
     file = tmp_path / "app.yaml"
     file.write_text(APP)
@@ -240,6 +252,7 @@ def test_apply(kube: Kubectl, tmp_path: Path) -> None:
     )
 
 
+@recent
 def test_server_side_apply(kube: Kubectl, tmp_path: Path) -> None:
     file = tmp_path / "app.yaml"
     file.write_text(APP)
@@ -262,6 +275,7 @@ def test_server_side_apply(kube: Kubectl, tmp_path: Path) -> None:
     assert "nonsense" in refused
 
 
+@recent
 def test_create_and_replace(kube: Kubectl, tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"
     file.write_text("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {a: b}\n")
@@ -309,6 +323,7 @@ CREATES: list[tuple[str, str]] = [
 ]  # fmt: skip
 
 
+@recent
 def test_create_generators(kube: Kubectl) -> None:
     for command, made in CREATES:
         words = [word.replace("_", " ") for word in command.split()]
@@ -494,6 +509,7 @@ def test_raw(kubectl: Kubectl) -> None:
     )
 
 
+@recent
 def test_auth(kube: Kubectl) -> None:
     assert kube("auth", "can-i", "create", "pods") == "yes"
     assert kube.run("auth", "can-i", "create", "pods", "--as=nobody").stdout.strip() == "no"
@@ -545,6 +561,7 @@ def test_certificates(kube: Kubectl, tmp_path: Path) -> None:
         kube("delete", "csr", name)
 
 
+@recent
 def test_wait_and_events(kube: Kubectl) -> None:
     run_pod(kube)
     assert kube("wait", "pod/p", "--for=jsonpath={.status.phase}=Running") == "pod/p condition met"
@@ -618,6 +635,7 @@ def test_namespaces_go_with_what_is_in_them(kubectl: Kubectl) -> None:
     assert "Forbidden" in kubectl.fails("delete", "namespace", "default")
 
 
+@recent
 def test_finalizers_hold(kube: Kubectl) -> None:
     body: dict[str, Any] = {"metadata": {"finalizers": ["example.com/hold"]}}
     kube("create", "cm", "held")

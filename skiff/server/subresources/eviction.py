@@ -35,7 +35,8 @@ class Undecided(InternalError):
 async def create(engine: Engine, call: Call, served: Served) -> Response:
     """POST pods/x/eviction."""
     options = write_options(call.info, "CreateOptions")
-    eviction = read_body(call, "policy/v1", "Eviction")
+    # Kubernetes goes on reading the older version here: old clients drain with it.
+    eviction = read_body(call, "policy/v1", "Eviction", also=("policy/v1beta1",))
     name, namespace = call.info.name, call.info.namespace
     if (eviction.get("metadata") or {}).get("name", name) not in ("", name):
         raise BadRequest("name in URL does not match name in Eviction object")
