@@ -5,9 +5,9 @@ selectors, representation) share a `Channel`, which encodes a change once for al
 is found by the narrowest thing it insists on (an object's name, a node's name, a namespace), so that
 five thousand kubelets, each watching its own pods, cost nothing for another's pod.
 
-Changes leave after the answers to those who made them: who waits comes before who listens. A change
-that follows the last ones closely is held back for a moment, with those that join it: one write, one
-wake-up of each watcher for all of them. After a pause a change leaves at once.
+Changes leave after the answers to those who made them: who waits comes before who listens. Those of
+one loop turn leave in one write. Where GAP_S is not zero, a change that follows the last ones closely
+is held back until then, with those that join it.
 
 Relative to its selectors an object that begins to match is ADDED, one that ceases to is DELETED (with
 its last matching content and the revision of the change). A watcher starts with a snapshot or with
