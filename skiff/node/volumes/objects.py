@@ -15,8 +15,6 @@ from typing import Any, TypeVar
 
 from skiff.api.views.core import (
     ConfigMap,
-    PersistentVolume,
-    PersistentVolumeClaim,
     Pod,
     Secret,
     Volume,
@@ -27,8 +25,8 @@ from skiff.node.downward import every_container
 
 SYNC_TIMEOUT_S = 10.0
 
-Watched = ConfigMap | Secret | PersistentVolumeClaim | PersistentVolume
-V = TypeVar("V", ConfigMap, Secret, PersistentVolumeClaim, PersistentVolume)
+Watched = ConfigMap | Secret
+V = TypeVar("V", ConfigMap, Secret)
 
 
 class NotSynced(Exception):
@@ -146,9 +144,7 @@ def _content(found: Watched) -> object:
     """What of an object matters to pods."""
     if isinstance(found, ConfigMap):
         return found.data, found.binary_data
-    if isinstance(found, Secret):
-        return found.data
-    return found.metadata.resource_version
+    return found.data
 
 
 def references(pod: Pod) -> set[Reference]:
@@ -185,8 +181,6 @@ def _of_volume(pod: Pod, volume: Volume) -> set[Reference]:
                 found.add(Reference(ConfigMap, namespace, source.config_map.name))
             if source.secret is not None:
                 found.add(Reference(Secret, namespace, source.secret.name))
-    if claim := claim_name(pod, volume):
-        found.add(Reference(PersistentVolumeClaim, namespace, claim))
     return found
 
 

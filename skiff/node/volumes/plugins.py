@@ -8,6 +8,7 @@ Source: https://kubernetes.io/docs/concepts/storage/volumes/
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from skiff.api import quantity
 from skiff.api.errors import ApiError, NotFound
@@ -48,6 +49,7 @@ class Context:
             raise VolumeError(str(e)) from e
 
 
+Storage = TypeVar("Storage", PersistentVolume, PersistentVolumeClaim)
 Setup = Callable[[Context, Pod, Volume, Path], Awaitable[Ready]]
 
 
@@ -196,12 +198,10 @@ async def _claim(context: Context, pod: Pod, volume: Volume, path: Path) -> Read
     """A PersistentVolumeClaim, bound to a volume that lies on this machine."""
     del path
     name = claim_name(pod, volume)
-    claim = await context.object(PersistentVolumeClaim, pod, name)
-    if claim is None:
-        raise VolumeError(f'error getting PVC "{name}": persistentvolumeclaim "{name}" not found')
+    claim = await _read(context, PersistentVolumeClaim, name, pod.metadata.namespace)
     if claim.status.phase != "Bound" or not claim.spec.volume_name:
         raise VolumeError(f"error processing PVC {pod.metadata.namespace}/{name}: PVC is not bound")
-    bound = await _persistent_volume(context, claim.spec.volume_name)
+    bound = await _read(context, PersistentVolume, claim.spec.volume_name)
     readonly = bool(
         volume.persistent_volume_claim is not None and volume.persistent_volume_claim.read_only
     )
@@ -220,14 +220,16 @@ async def _claim(context: Context, pod: Pod, volume: Volume, path: Path) -> Read
     raise VolumeError(f'no volume plugin matched for persistent volume "{bound.metadata.name}"')
 
 
-async def _persistent_volume(context: Context, name: str) -> PersistentVolume:
-    # What a volume is made of never changes: it is read, not watched.
+async def _read(context: Context, view: type[Storage], name: str, namespace: str = "") -> Storage:
+    """A claim or volume: nodes may read, not watch them, and only what is bound is set up."""
+    kind = view.__name__.lower()
     try:
-        return await context.client.read(PersistentVolume, name)
+        return await context.client.read(view, name, namespace)
     except NotFound as e:
-        raise VolumeError(f'persistentvolume "{name}" not found') from e
+        text = f'{kind} "{name}" not found'
+        raise VolumeError(f'error getting PVC "{name}": {text}' if namespace else text) from e
     except (ApiError, ConnectionError, TimeoutError) as e:
-        raise VolumeError(f'failed to get PV "{name}": {e}') from e
+        raise VolumeError(f'failed to get {kind} "{name}": {e}') from e
 
 
 async def _unsupported(context: Context, pod: Pod, volume: Volume, path: Path) -> Ready:
