@@ -4,15 +4,18 @@
 # source: containerd_events.proto
 # Protobuf Python Version: 7.35.1
 """Generated protocol buffer code."""
-
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import descriptor_pool as _descriptor_pool
 from google.protobuf import runtime_version as _runtime_version
 from google.protobuf import symbol_database as _symbol_database
 from google.protobuf.internal import builder as _builder
-
 _runtime_version.ValidateProtobufRuntimeVersion(
-    _runtime_version.Domain.PUBLIC, 7, 35, 1, "", "containerd_events.proto"
+    _runtime_version.Domain.PUBLIC,
+    7,
+    35,
+    1,
+    '',
+    'containerd_events.proto'
 )
 # @@protoc_insertion_point(imports)
 
@@ -22,19 +25,23 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import any_pb2 as google_dot_protobuf_dot_any__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(
-    b'\n\x17\x63ontainerd_events.proto\x12\x1d\x63ontainerd.services.events.v1\x1a\x19google/protobuf/any.proto"#\n\x10SubscribeRequest\x12\x0f\n\x07\x66ilters\x18\x01 \x03(\t"Q\n\x08\x45nvelope\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\r\n\x05topic\x18\x03 \x01(\t\x12#\n\x05\x65vent\x18\x04 \x01(\x0b\x32\x14.google.protobuf.Any",\n\x08TaskExit\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\tb\x06proto3'
-)
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x63ontainerd_events.proto\x12\x1d\x63ontainerd.services.events.v1\x1a\x19google/protobuf/any.proto\"#\n\x10SubscribeRequest\x12\x0f\n\x07\x66ilters\x18\x01 \x03(\t\"Q\n\x08\x45nvelope\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\r\n\x05topic\x18\x03 \x01(\t\x12#\n\x05\x65vent\x18\x04 \x01(\x0b\x32\x14.google.protobuf.Any\",\n\x08TaskExit\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\"Q\n\x0bKillRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\x12\x0f\n\x07\x65xec_id\x18\x02 \x01(\t\x12\x0e\n\x06signal\x18\x03 \x01(\r\x12\x0b\n\x03\x61ll\x18\x04 \x01(\x08\")\n\x11\x44\x65leteTaskRequest\x12\x14\n\x0c\x63ontainer_id\x18\x01 \x01(\t\"\t\n\x07Ignoredb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
-_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, "containerd_events_pb2", _globals)
+_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'containerd_events_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-    DESCRIPTOR._loaded_options = None
-    _globals["_SUBSCRIBEREQUEST"]._serialized_start = 85
-    _globals["_SUBSCRIBEREQUEST"]._serialized_end = 120
-    _globals["_ENVELOPE"]._serialized_start = 122
-    _globals["_ENVELOPE"]._serialized_end = 203
-    _globals["_TASKEXIT"]._serialized_start = 205
-    _globals["_TASKEXIT"]._serialized_end = 249
+  DESCRIPTOR._loaded_options = None
+  _globals['_SUBSCRIBEREQUEST']._serialized_start=85
+  _globals['_SUBSCRIBEREQUEST']._serialized_end=120
+  _globals['_ENVELOPE']._serialized_start=122
+  _globals['_ENVELOPE']._serialized_end=203
+  _globals['_TASKEXIT']._serialized_start=205
+  _globals['_TASKEXIT']._serialized_end=249
+  _globals['_KILLREQUEST']._serialized_start=251
+  _globals['_KILLREQUEST']._serialized_end=332
+  _globals['_DELETETASKREQUEST']._serialized_start=334
+  _globals['_DELETETASKREQUEST']._serialized_end=375
+  _globals['_IGNORED']._serialized_start=377
+  _globals['_IGNORED']._serialized_end=386
 # @@protoc_insertion_point(module_scope)

@@ -9,7 +9,9 @@ ends; elsewhere it waits for ever, and listing has to find out. Import this modu
 """
 
 import asyncio
+import contextlib
 import os
+import signal
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -60,6 +62,11 @@ _CHANNEL_OPTIONS = [
     ("grpc.max_reconnect_backoff_ms", 1000),
 ]
 _TASK_EXIT_FILTER = 'topic=="/tasks/exit",namespace==k8s.io'
+# containerd's own services ask for the namespace that CRI's containers are in.
+_NAMESPACE = (("containerd-namespace", "k8s.io"),)
+_LEFT_TASK = "cannot delete running task"
+_TASK_END_TRIES = 20
+_TASK_END_RETRY_S = 0.1
 _TASK_EXIT_TYPE = "containerd.events.TaskExit"
 
 Req = TypeVar("Req", bound=Message)
@@ -69,7 +76,14 @@ Res = TypeVar("Res", bound=Message)
 class _Call(Generic[Req, Res]):
     """One method of a gRPC service, with errors translated."""
 
-    def __init__(self, channel: grpc.aio.Channel, path: str, answer: type[Res]) -> None:
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        path: str,
+        answer: type[Res],
+        metadata: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        self._metadata = metadata
         self._call = channel.unary_unary(
             path,
             request_serializer=lambda m: m.SerializeToString(),
@@ -78,7 +92,7 @@ class _Call(Generic[Req, Res]):
 
     async def __call__(self, request: Req, timeout_s: float | None = DEFAULT_TIMEOUT_S) -> Res:
         try:
-            answer: Res = await self._call(request, timeout=timeout_s)
+            answer: Res = await self._call(request, timeout=timeout_s, metadata=self._metadata)
         except grpc.aio.AioRpcError as e:
             raise _translate(e) from e
         return answer
@@ -201,6 +215,28 @@ class CriRuntime:
             await call(pb.RemoveContainerRequest(container_id=container_id))
         except RuntimeNotFound:
             return
+        except RuntimeRemoteError as e:
+            if _LEFT_TASK not in e.message:
+                raise
+            await self._end_task(container_id)
+            await call(pb.RemoveContainerRequest(container_id=container_id))
+
+    async def _end_task(self, container_id: str) -> None:
+        """Remove a task that CRI holds for not running: its start was broken off, by a kubelet's end say."""
+        tasks = "/containerd.services.tasks.v1.Tasks"
+        kill = _Call[Any, Any](self._channel, f"{tasks}/Kill", events_pb.Ignored, _NAMESPACE)
+        delete = _Call[Any, Any](self._channel, f"{tasks}/Delete", events_pb.Ignored, _NAMESPACE)
+        request = events_pb.KillRequest(container_id=container_id, signal=signal.SIGKILL, all=True)
+        with contextlib.suppress(RuntimeNotFound):
+            await kill(request)
+        for _ in range(_TASK_END_TRIES):
+            try:
+                await delete(events_pb.DeleteTaskRequest(container_id=container_id))
+                return
+            except RuntimeNotFound:
+                return
+            except RuntimeRemoteError:  # it has not ended yet
+                await self._clock.sleep(_TASK_END_RETRY_S)
 
     async def container_status(self, container_id: str) -> ContainerStatus:
         answer = await self._runtime("ContainerStatus", pb.ContainerStatusResponse)(

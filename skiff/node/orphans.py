@@ -30,10 +30,12 @@ class Orphans:
         while True:
             # Only what was unwanted twice: a pod may have ended since the picture was taken.
             unwanted = self._unwanted(alive())
-            for uid in sorted(suspects & unwanted):
+            confirmed = suspects & unwanted
+            for uid in sorted(confirmed):
                 await self._remove(uid)
             suspects = unwanted
-            await self._tools.clock.sleep(PERIOD_S if not suspects else 1.0)
+            # Soon again for new suspects; what could not be removed waits its period.
+            await self._tools.clock.sleep(1.0 if suspects - confirmed else PERIOD_S)
 
     def _unwanted(self, alive: frozenset[str]) -> set[str]:
         return self._tools.observer.uids() - alive
@@ -46,9 +48,10 @@ class Orphans:
                 await tools.runtime.stop_container(container.status.id, _grace_s(observed))
             for sandbox in observed.sandboxes:
                 await tools.runtime.stop_sandbox(sandbox.id)
-                await tools.runtime.remove_sandbox(sandbox.id)
             for container in observed.containers:
                 await tools.runtime.remove_container(container.status.id)
+            for sandbox in observed.sandboxes:
+                await tools.runtime.remove_sandbox(sandbox.id)
             await tools.observer.refresh()
             await tools.inputs.tear_down(uid)
         except (RuntimeRemoteError, InputsNotReady) as e:

@@ -6,8 +6,10 @@ and, for containers, the reason of their waiting state; the worker tries again l
 Source: https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#container-states
 """
 
+import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -41,10 +43,15 @@ class StartFailed(Exception):
         self.retry_at = retry_at
 
 
+class Abandoned(Exception):
+    """The pod ends: nothing more of it is brought up."""
+
+
 @dataclass(slots=True)
 class Starter:
     """See the module's text. `waiting` holds why containers do not run; `hooking` the ids of containers
-    whose postStart hook runs; `retry_at` is set where something went wrong."""
+    whose postStart hook runs; `retry_at` is set where something went wrong; `committed` while the
+    runtime makes something that it would be left with half done."""
 
     tools: PodTools
     backoffs: Backoffs
@@ -53,9 +60,29 @@ class Starter:
     retry_at: float = 0.0
     failures: int = 0
     handler: str = ""
+    committed: bool = False
+    abandoned: bool = False
+
+    def abandon(self, task: asyncio.Task[None]) -> None:
+        """End `task`, which brings up: at once, or when what the runtime is making is made. A container
+        whose start is broken off stays behind as a task that containerd neither runs nor removes."""
+        self.abandoned = True
+        if not self.committed:
+            task.cancel()
+
+    @contextlib.contextmanager
+    def _whole(self) -> Iterator[None]:
+        """Around a call that is not broken off. Raises Abandoned after it, where the pod has ended."""
+        self.committed = True
+        try:
+            yield
+        finally:
+            self.committed = False
+        if self.abandoned:
+            raise Abandoned
 
     async def bring_up(self, pod: Pod, plan: Plan, replan: Callable[[], Plan]) -> None:
-        """Do what the plan says; `replan` gives the plan anew once there is a sandbox."""
+        """Do what the plan says; `replan` gives the plan anew once there is a sandbox. Raises Abandoned."""
         tools = self.tools
         try:
             await tools.inputs.set_up(pod)
@@ -112,7 +139,8 @@ class Starter:
             config = self._sandbox_config(pod, plan.sandbox_attempt)
             if tools.on_disk:
                 _make_log_directories(config.log_directory, [])
-            await tools.runtime.run_sandbox(config)
+            with self._whole():
+                await tools.runtime.run_sandbox(config)
             await tools.observer.refresh()
         except (RuntimeRemoteError, ValueError, OSError) as e:
             text = e.wire() if isinstance(e, RuntimeRemoteError) else str(e)
@@ -169,12 +197,16 @@ class Starter:
         if tools.on_disk:
             _make_log_directories(sandbox_config.log_directory, [container.name])
         try:
-            container_id = await tools.runtime.create_container(sandbox.id, config, sandbox_config)
+            with self._whole():
+                container_id = await tools.runtime.create_container(
+                    sandbox.id, config, sandbox_config
+                )
         except RuntimeRemoteError as e:
             raise StartFailed("CreateContainerError", e.message) from e
         tools.events.container(pod, start.name, NORMAL, "Created", "Container created")
         try:
-            await tools.runtime.start_container(container_id)
+            with self._whole():
+                await tools.runtime.start_container(container_id)
         except RuntimeRemoteError as e:
             await self._refresh()
             raise StartFailed("RunContainerError", e.message) from e

@@ -35,7 +35,7 @@ from skiff.node.lifecycle.termination import plan_ending
 from skiff.node.reporter import Reporter
 from skiff.node.resizing import Resizer
 from skiff.node.runtime import RuntimeRemoteError
-from skiff.node.starting import Starter
+from skiff.node.starting import Abandoned, Starter
 from skiff.node.stopping import Stopper
 from skiff.node.tools import NORMAL, WARNING, PodTools, described
 
@@ -239,6 +239,8 @@ class PodWorker:
         pod = self._resizer.allocated(self.view())
         try:
             await self._starter.bring_up(pod, wanted, replan)
+        except Abandoned:
+            log.debug("pod %s: ends while it is brought up", described(pod))
         except RuntimeRemoteError as e:
             log.debug("pod %s: %s", described(pod), e)
             self._retry_at = self._tools.clock.now() + RETRY_S
@@ -306,7 +308,7 @@ class PodWorker:
     def _step_ending(self, pod: Pod, observed: Observed, now: float) -> float | None:
         assert self._began_at is not None
         if self._starting is not None:
-            self._starting.cancel()
+            self._starter.abandon(self._starting)
             return None
         if self._wound_up:
             self._remove_when_idle()
@@ -375,10 +377,10 @@ class PodWorker:
         tools, meta = self._tools, self._pod.metadata
         try:
             observed = tools.observer.pod(self.uid)
-            for sandbox in observed.sandboxes:
-                await tools.runtime.remove_sandbox(sandbox.id)
             for container in observed.containers:
                 await tools.runtime.remove_container(container.status.id)
+            for sandbox in observed.sandboxes:
+                await tools.runtime.remove_sandbox(sandbox.id)
             await tools.observer.refresh()
         except RuntimeRemoteError as e:
             log.debug("removing pod %s: %s", described(self._pod), e)
