@@ -61,10 +61,10 @@ async def _until_told(name: str, component: Component, said: str) -> None:
 
 
 def _ready(said: str) -> None:
+    say_ready(said)
     # What start-up made stays: the collector need not look at it again.
     gc.collect()
     gc.freeze()
-    say_ready(said)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -135,6 +135,46 @@ def test_streams_chunks_and_notices_a_torn_end() -> None:
     run(serve, check)
 
 
+def test_a_stream_takes_the_connection_of_an_earlier_request() -> None:
+    connections = 0
+
+    async def serve(r: asyncio.StreamReader, w: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        while True:
+            await head(r)
+            w.write(ok(b"body"))
+
+    async def check(client: HttpClient) -> None:
+        await client.request("GET", "/list")
+        async with client.stream("GET", "/watch") as answer:
+            assert [part async for part in answer] == [b"body"]
+        await client.request("GET", "/list")  # the stream's connection has ended with it
+
+    run(serve, check)
+    assert connections == 2
+
+
+def test_a_stream_on_a_stale_connection_begins_again_on_a_new_one() -> None:
+    connections = 0
+
+    async def serve(r: asyncio.StreamReader, w: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        await head(r)
+        w.write(ok(b"body"))
+        if connections == 1:  # goes away just as the next request comes
+            await head(r)
+
+    async def check(client: HttpClient) -> None:
+        await client.request("GET", "/list")
+        async with client.stream("GET", "/watch") as answer:
+            assert [part async for part in answer] == [b"body"]
+
+    run(serve, check)
+    assert connections == 2
+
+
 def test_a_slow_consumer_pauses_the_sender() -> None:
     sent = 0
 

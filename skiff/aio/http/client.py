@@ -129,14 +129,21 @@ class HttpClient:
         timeout_s: float | None = None,
     ) -> AsyncIterator[Streamed]:
         """Send and yield the response once its headers are there (within `timeout_s`)."""
-        connection = await self._own(timeout_s, self._encode(method, target, headers, body))
+        data = self._encode(method, target, headers, body)
+        reused = self._take_idle() if method in REPEATABLE else None
+        connection = reused or await self._own(timeout_s)
         try:
-            async with asyncio.timeout(timeout_s):
-                status, received = await connection.head()
+            try:
+                status, received = await self._begin(connection, data, timeout_s)
+            except Disconnected as e:
+                if reused is None or e.answered:
+                    raise
+                self._drop_stream(connection)  # it was stale
+                connection = await self._own(timeout_s)
+                status, received = await self._begin(connection, data, timeout_s)
             yield Streamed(status, received, connection)
         finally:
-            self._streams.discard(connection)
-            connection.abort()
+            self._drop_stream(connection)
 
     async def upgrade(
         self,
@@ -152,8 +159,11 @@ class HttpClient:
         Returns the 101 with the raw connection, which is then the caller's to close, or the whole
         refusal and None.
         """
-        connection = await self._own(timeout_s, self._encode(method, target, headers, body))
+        connection = await self._own(timeout_s)
         try:
+            connection.send(
+                self._encode(method, target, headers, body), streaming=True, bodiless=False
+            )
             async with asyncio.timeout(timeout_s):
                 status, received = await connection.head()
                 if status == 101:
@@ -206,16 +216,29 @@ class HttpClient:
         finally:
             connection.close()
 
-    async def _own(self, timeout_s: float | None, data: bytes) -> Connection:
+    async def _own(self, timeout_s: float | None) -> Connection:
         async with asyncio.timeout(timeout_s):
             connection = await self._connect()
         self._streams.add(connection)
-        try:
-            connection.send(data, streaming=True, bodiless=False)
-        except BaseException:
-            self._drop_stream(connection)
-            raise
         return connection
+
+    def _take_idle(self) -> Connection | None:
+        """An idle connection out of the pool, for a stream to keep: a watch follows a list, and a
+        handshake costs both sides more than the list did."""
+        while self._idle:
+            connection = self._idle.pop()
+            self._open -= 1
+            if not connection.closed:
+                self._streams.add(connection)
+                return connection
+        return None
+
+    async def _begin(
+        self, connection: Connection, data: bytes, timeout_s: float | None
+    ) -> tuple[int, Mapping[str, str]]:
+        connection.send(data, streaming=True, bodiless=False)
+        async with asyncio.timeout(timeout_s):
+            return await connection.head()
 
     def _drop_stream(self, connection: Connection) -> None:
         self._streams.discard(connection)
