@@ -304,6 +304,7 @@ def test_without_containerd_nodes_are_simulated(cluster: ProcessCluster, tmp_pat
     said = [process.stdout.readline() for _ in range(2)]
     assert "missing: containerd-is-not-here (containerd)" in said[1]
     assert "nodes are simulated" in said[1]
+    assert any("ready in" in line for line in process.stdout)
     process.terminate()
     assert process.wait(20) == 0
     process.stdout.close()
