@@ -391,23 +391,6 @@ def test_termination_messages(ran: Space) -> None:
 
 
 @pytest.mark.conformance(
-    "[sig-node] Container Runtime blackbox test when starting a container that exits should run with the expected status [NodeConformance] [Conformance]"
-)
-def test_restart_policies(ran: Space) -> None:
-    again = ran.until("rpa", lambda p: state(p).get("restartCount", 0) >= 2, "restarts")
-    assert again["status"]["phase"] == "Running"
-    once = ran.ended("rpof")
-    assert once["status"]["phase"] == "Succeeded"
-    assert state(once)["restartCount"] == 1
-    assert not state(once)["ready"]
-    never = ran.ended("rpn")
-    assert never["status"]["phase"] == "Failed"
-    assert state(never)["restartCount"] == 0
-    end = state(never)["state"]["terminated"]
-    assert (end["exitCode"], end["reason"]) == (1, "Error")
-
-
-@pytest.mark.conformance(
     "[sig-node] Kubelet when scheduling a busybox command in a pod should print the output to logs [NodeConformance] [Conformance]"
 )
 @pytest.mark.conformance(
@@ -565,6 +548,23 @@ def test_init_containers_run_first(ran: Space) -> None:
             assert one["ready"]
             assert one["state"]["terminated"]["exitCode"] == 0
     assert done["status"]["phase"] == "Succeeded"
+
+
+@pytest.mark.conformance(
+    "[sig-node] Container Runtime blackbox test when starting a container that exits should run with the expected status [NodeConformance] [Conformance]"
+)
+def test_restart_policies(ran: Space) -> None:
+    again = ran.until("rpa", lambda p: state(p).get("restartCount", 0) >= 2, "restarts")
+    assert again["status"]["phase"] == "Running"
+    once = ran.ended("rpof")
+    assert once["status"]["phase"] == "Succeeded"
+    assert state(once)["restartCount"] == 1
+    assert not state(once)["ready"]
+    never = ran.ended("rpn")
+    assert never["status"]["phase"] == "Failed"
+    assert state(never)["restartCount"] == 0
+    end = state(never)["state"]["terminated"]
+    assert (end["exitCode"], end["reason"]) == (1, "Error")
 
 
 @pytest.mark.conformance(

@@ -170,34 +170,6 @@ def test_hooks_that_fail_or_sleep(ran: Space) -> None:
 
 
 @pytest.mark.conformance(
-    '[sig-node] Probing container should be restarted with a exec "cat /tmp/health" liveness probe [NodeConformance] [Conformance]'
-)
-@pytest.mark.conformance(
-    "[sig-node] Probing container should be restarted with a /healthz http liveness probe [NodeConformance] [Conformance]"
-)
-@pytest.mark.conformance(
-    "[sig-node] Probing container should be restarted with a GRPC liveness probe [NodeConformance] [Conformance]"
-)
-@pytest.mark.conformance(
-    "[sig-node] Probing container should have monotonically increasing restart count [NodeConformance] [Conformance]"
-)
-def test_failing_probes_restart(ran: Space) -> None:
-    for name in ("exec-bad", "http-bad", "grpc-bad"):
-        seen = ran.until(name, lambda p: state(p).get("restartCount", 0) >= 1, "is restarted", 40)
-        assert "terminated" in state(seen)["lastState"]
-        ran.has_event(name, "Unhealthy", "Liveness probe failed")
-        ran.has_event(name, "Killing", "Container main failed liveness probe, will be restarted")
-    last = 0
-    deadline = time.monotonic() + 40
-    while last < 2 and time.monotonic() < deadline:
-        now = state(ran.get("Pod", "exec-bad"))["restartCount"]
-        assert now >= last
-        last = now
-        time.sleep(0.2)
-    assert last >= 2
-
-
-@pytest.mark.conformance(
     "[sig-node] Probing container with readiness probe should not be ready before initial delay and never restart [NodeConformance] [Conformance]"
 )
 def test_readiness_waits_for_its_delay(ran: Space) -> None:
@@ -235,3 +207,31 @@ def test_good_probes_leave_containers_alone(ran: Space) -> None:
     assert state(never)["restartCount"] == 0
     assert state(never)["started"]
     ran.has_event("ready-never", "Unhealthy", "Readiness probe failed")
+
+
+@pytest.mark.conformance(
+    '[sig-node] Probing container should be restarted with a exec "cat /tmp/health" liveness probe [NodeConformance] [Conformance]'
+)
+@pytest.mark.conformance(
+    "[sig-node] Probing container should be restarted with a /healthz http liveness probe [NodeConformance] [Conformance]"
+)
+@pytest.mark.conformance(
+    "[sig-node] Probing container should be restarted with a GRPC liveness probe [NodeConformance] [Conformance]"
+)
+@pytest.mark.conformance(
+    "[sig-node] Probing container should have monotonically increasing restart count [NodeConformance] [Conformance]"
+)
+def test_failing_probes_restart(ran: Space) -> None:
+    for name in ("exec-bad", "http-bad", "grpc-bad"):
+        seen = ran.until(name, lambda p: state(p).get("restartCount", 0) >= 1, "is restarted", 40)
+        assert "terminated" in state(seen)["lastState"]
+        ran.has_event(name, "Unhealthy", "Liveness probe failed")
+        ran.has_event(name, "Killing", "Container main failed liveness probe, will be restarted")
+    last = 0
+    deadline = time.monotonic() + 40
+    while last < 2 and time.monotonic() < deadline:
+        now = state(ran.get("Pod", "exec-bad"))["restartCount"]
+        assert now >= last
+        last = now
+        time.sleep(0.2)
+    assert last >= 2

@@ -175,7 +175,10 @@ def _bind(space: Space, volume: str, claim: str) -> None:
 
 def test_a_claim_in_a_pod(space: Space) -> None:
     volume, storage_class = f"{space.name}-host", f"{space.name}-host"
-    where = {"path": f"/tmp/{space.name}-volume", "type": "DirectoryOrCreate"}
+    where = {
+        "path": str(space.cluster.state_dir / f"{space.name}-volume"),
+        "type": "DirectoryOrCreate",
+    }
     space.create(a_claim("used", storageClassName=storage_class, volumeName=volume))
     mounts = [{"name": "v", "mountPath": "/v"}]
     source = {"persistentVolumeClaim": {"claimName": "used"}}

@@ -3,7 +3,11 @@
 All pods are created at once; each test looks at what came of its own.
 """
 
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +18,7 @@ from tests.real.pods import Api, Object, Space, config_map, container, pod, secr
 pytestmark = pytest.mark.real
 
 LS = "ls -lLn"
+HOST_PATH = Path(tempfile.gettempdir()) / f"skiff-host-path-{os.getpid()}"
 LIMITS = {
     "requests": {"cpu": "250m", "memory": "32Mi"},
     "limits": {"cpu": "1250m", "memory": "64Mi"},
@@ -178,7 +183,7 @@ def other_pods() -> list[Object]:
         pod("host-path", container(script="ls -d /host/bin && echo y > /fresh/x && cat /fresh/x",
             volumeMounts=[mount("h", "/host", readOnly=True), mount("f", "/fresh")]),
             volumes=[volume("h", hostPath={"path": "/usr", "type": "Directory"}),
-                     volume("f", hostPath={"path": "/tmp/skiff-host-path-test", "type": "DirectoryOrCreate"})]),
+                     volume("f", hostPath={"path": str(HOST_PATH), "type": "DirectoryOrCreate"})]),
         pod("host-path-wrong", container(script="true", volumeMounts=[mount("h", "/host")]),
             volumes=[volume("h", hostPath={"path": "/usr", "type": "File"})]),
     ]  # fmt: skip
@@ -223,6 +228,7 @@ def ran(cluster: RealCluster, images: dict[str, str]) -> Iterator[Space]:
     yield space
     space.delete("Namespace", space.name)
     other.delete("Namespace", other.name)
+    shutil.rmtree(HOST_PATH, ignore_errors=True)
     api.close()
 
 
