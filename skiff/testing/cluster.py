@@ -87,6 +87,7 @@ class Cluster:
     ) -> None:
         self.seed = seed
         self.clock = LoopClock(EPOCH)
+        self._lives: dict[str, int] = {}
         self.event_log = EventLog()
         self.faults = Faults(latency_s=LATENCY_S)
         self.processes: dict[str, Process] = {}
@@ -231,8 +232,10 @@ class Cluster:
         return Client(transport, self.clock, entropy, f"skiff-{name}/1"), transport
 
     def entropy(self, name: str) -> Entropy:
-        """Each part draws from its own source, so that one part's draws do not shift another's."""
-        return Entropy(zlib.crc32(name.encode(), self.seed & 0xFFFFFFFF))
+        """A source of randomness from the seed, the name, and how often that name has asked: one
+        part's draws do not shift another's, and a part that is started again draws anew."""
+        life = self._lives[name] = self._lives.get(name, 0) + 1
+        return Entropy(zlib.crc32(f"{name} {life}".encode(), self.seed & 0xFFFFFFFF))
 
     def _handle(self, request: Request) -> Response | Awaitable[Response]:
         server = self.processes[SERVER].component

@@ -215,3 +215,16 @@ class TestLoop:
 
         with pytest.raises(RuntimeError, match="no threads"):
             run_virtual(main())
+
+
+def test_a_server_that_is_started_again_gives_no_uid_twice() -> None:
+    async def main() -> None:
+        async with Cluster(nodes=0) as cluster:
+            uids = set()
+            for i in range(4):
+                made = await cluster.client.create(PODS, pod(f"p{i}"))
+                uids.add(made["metadata"]["uid"])
+                await cluster.restart("server")
+            assert len(uids) == 4
+
+    run_virtual(main())
