@@ -267,7 +267,8 @@ def test_endpoints_of_pods() -> None:
 
         async def sliced() -> bool:
             found = await kube.of(ENDPOINTSLICES).items(label)
-            return [len(s.get("endpoints") or ()) for s in found] == [1, 1]
+            listed = [[e["conditions"]["ready"] for e in s.get("endpoints") or ()] for s in found]
+            return listed == [[True], [True]]
 
         await kube.until(sliced)
         found = await kube.of(ENDPOINTSLICES).items(label)
