@@ -45,7 +45,8 @@ class Row:
         return self.value >= self.bar if self.unit == "/s" else self.value <= self.bar
 
     def text(self) -> str:
-        ratio = self.value / self.go if self.unit == "/s" else self.go / (self.value or 1e-9)
+        # What prints as 0.0 counts as the least that would not.
+        ratio = self.value / self.go if self.unit == "/s" else self.go / max(self.value, 0.05)
         mark = "yes" if self.reached else "NO"
         return (
             f"{self.name:<46}{self.go:>9,.1f}{self.bar:>10,.1f}{self.value:>11,.1f} {self.unit:<3}"

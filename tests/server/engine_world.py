@@ -14,7 +14,6 @@ from skiff.aio.http.local import LocalStream
 from skiff.aio.http.message import Peer, Request, Response
 from skiff.server.app import ApiServer, Assemble, Config
 from skiff.server.stamp import stamp
-from skiff.server.watch import GAP_S
 from skiff.store.memory import MemoryStore
 
 START = 1_800_000_000.0
@@ -94,8 +93,7 @@ class Watching:
         return [(e["type"], e["object"]["metadata"].get("name", "")) for e in events]
 
     async def quiet(self) -> bool:
-        """Whether nothing comes for longer than changes are gathered for."""
-        await asyncio.sleep(2 * GAP_S)
+        """Whether nothing comes in the turns in which a change would."""
         for _ in range(20):
             await asyncio.sleep(0)
         return not self.stream.buffered and not self._buffer
