@@ -98,13 +98,14 @@ def _supervise(layout: Layout, arguments: argparse.Namespace, out: TextIO) -> in
     wanted = _settings(layout, arguments)
     settings, reasons = _preflight(wanted, layout)
     layout.save_settings(wanted if reasons else settings)
-    say = _Progress(out, layout, settings)
+    merge = None if arguments.no_kubeconfig else str(settings.context)
+    reach = f"--context {merge}" if merge else f"--kubeconfig {layout.admin_kubeconfig}"
+    say = _Progress(out, layout, reach)
     say.line(f"skiff {__version__}: Kubernetes {KUBERNETES_VERSION}, state in {layout.root}")
     if reasons:
         say.line(f"  no real containers here ({'; '.join(reasons)}): nodes are simulated")
     programs = _programs(layout, settings)
     say.waiting = {p.name for p in programs}
-    merge = None if arguments.no_kubeconfig else str(settings.context)
     say.when_server_ready = (lambda: _merge_kubeconfig(layout, merge)) if merge else None
     code = Supervisor(programs, layout.pids, say.ready, say.ended).run()
     if code:
@@ -140,12 +141,13 @@ def _programs(layout: Layout, settings: Settings) -> list[Program]:
 
 
 class _Progress:
-    """Writes one line for each thing that becomes ready, ends or comes back."""
+    """Writes one line for each thing that becomes ready, ends or comes back. `reach` is the option
+    that leads kubectl here."""
 
-    def __init__(self, out: TextIO, layout: Layout, settings: Settings) -> None:
+    def __init__(self, out: TextIO, layout: Layout, reach: str) -> None:
         self._out = out
         self._layout = layout
-        self._settings = settings
+        self._reach = reach
         self._complete = False
         self.waiting: set[str] = set()
         self.last_words = ""
@@ -167,8 +169,7 @@ class _Progress:
         self.waiting.discard(name)
         if not self.waiting and not self._complete:
             self._complete = True
-            context = self._settings.context
-            self.line(f"  ready in {seconds:.1f} s. Try: kubectl --context {context} get nodes")
+            self.line(f"  ready in {seconds:.1f} s. Try: kubectl {self._reach} get nodes")
             self.line("")
 
     def ended(self, name: str, code: int, delay_s: float) -> None:

@@ -133,6 +133,8 @@ def test_down_twice_and_up_again(cluster: ProcessCluster) -> None:
     # What was said the first time holds the second time.
     done = cluster.skiff("up", "--detach", "--no-kubeconfig")
     assert done.returncode == 0, done.stderr
+    admin = cluster.state_dir / "kubeconfig/admin.kubeconfig"
+    assert f"Try: kubectl --kubeconfig {admin} get nodes" in done.stdout
     assert f"https://127.0.0.1:{cluster.secure_port}" in cluster.skiff("status").stdout
     assert cluster.skiff("down", "--delete").returncode == 0
     assert not cluster.state_dir.exists()
