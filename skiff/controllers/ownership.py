@@ -6,7 +6,7 @@ design (kubernetes/design-proposals-archive, api-machinery/controller-ref.md).
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from skiff.api.errors import Invalid, NotFound
 from skiff.api.selectors import LabelSelector
@@ -30,9 +30,10 @@ async def claim(
     candidates: Iterable[V],
     *,
     adoptable: Callable[[V], bool] = lambda _: True,
+    finalizer: str = "",
 ) -> list[V]:
     """Those of `candidates` that `owner` controls, after adopting orphans that match `selector`
-    and releasing what it controls and no longer matches.
+    (they get `finalizer`, if there is one) and releasing what it controls and no longer matches.
 
     Adoption is checked against the live owner first: a cache may not know yet that it is going.
     """
@@ -59,7 +60,7 @@ async def claim(
         if not checked:
             await _check_alive(client, owner)
             checked = True
-        if await _adopt(client, owner, obj):
+        if await _adopt(client, owner, obj, finalizer):
             mine.append(obj)
     return mine
 
@@ -75,10 +76,14 @@ async def _check_alive(client: Client, owner: ObjectView) -> None:
         raise AdoptionRefused(f"{meta.namespace}/{meta.name} has just been deleted")
 
 
-async def _adopt(client: Client, owner: ObjectView, obj: ObjectView) -> bool:
-    patch = {
-        "metadata": {"ownerReferences": [controller_reference(owner)], "uid": obj.metadata.uid}
+async def _adopt(client: Client, owner: ObjectView, obj: ObjectView, finalizer: str) -> bool:
+    meta: dict[str, Any] = {
+        "ownerReferences": [controller_reference(owner)],
+        "uid": obj.metadata.uid,
     }
+    if finalizer:
+        meta["finalizers"] = [finalizer]
+    patch = {"metadata": meta}
     try:
         await _patch(client, obj, patch)
     except NotFound:

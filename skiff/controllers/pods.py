@@ -97,6 +97,29 @@ def pods_to_delete(
     return sorted(pods, key=lambda pod: _rank(pod, on_node[pod.spec.node_name], now))[:count]
 
 
+def cheapest_first(pods: Iterable[Pod]) -> list[Pod]:
+    """The pods in the order in which a job gives them up: those that are furthest go last."""
+    return sorted(pods, key=_progress)
+
+
+def _progress(pod: Pod) -> tuple[object, ...]:
+    ready = is_ready(pod)
+    return (
+        bool(pod.spec.node_name),
+        _PHASE_RANK.get(pod.status.phase, 2),
+        ready,
+        # The longer ready, the older, the less often restarted, the later it goes.
+        -(ready_since(pod) or 0.0) if ready else 0.0,
+        -restarts(pod),
+        -_time(pod.metadata.creation_timestamp),
+        pod.metadata.uid,
+    )
+
+
+def _time(text: str) -> float:
+    return parse_rfc3339(text) if text else 0.0
+
+
 def _rank(pod: Pod, related_on_node: int, now: float) -> tuple[object, ...]:
     ready = is_ready(pod)
     since = ready_since(pod)

@@ -68,8 +68,11 @@ async def write(
     required: Collection[str] = (),
     *,
     precise: bool = False,
+    present: Collection[str] = (),
 ) -> bool:
     """Patch the status of `obj` from `old` to `new` (field names as on the wire) if they differ.
+    Fields of `present` are written with every change even where they are zero: on the wire they
+    are pointers, and there from the first write on.
 
     `precise` raises Conflict where the object has changed since it was seen: for statuses that
     count what happened.
@@ -77,6 +80,10 @@ async def write(
     patch = changes(as_json(old), new, required)
     if not patch:
         return False
+    for key in present:
+        if new.get(key) is not None and not new[key]:
+            before = as_json(old).get(key)
+            patch[key] = dict.fromkeys(before) if isinstance(before, dict) else new[key]
     meta = obj.metadata
     precondition = {"uid": meta.uid}
     if precise:

@@ -423,3 +423,129 @@ def test_deleting_a_job_leaves_nothing_behind() -> None:
         await world.until(empty)
 
     run(test, play=True)
+
+
+def test_pods_that_are_not_wanted_any_more_are_no_failures() -> None:
+    """Neither suspending nor less parallelism counts towards the backoff limit."""
+
+    async def test(world: World) -> None:
+        await create(world, parallelism=3, completions=3, backoffLimit=0)
+        await active(world, 3)
+        await world.client.patch(JOBS, "j", "default", {"spec": {"parallelism": 1}})
+        await status(world, active=1, terminating=0)
+        await world.client.patch(JOBS, "j", "default", {"spec": {"suspend": True}})
+        found = await status(world, active=0, terminating=0)
+        assert condition(found, "Suspended")["lastProbeTime"]
+        assert "startTime" not in found
+        await world.client.patch(JOBS, "j", "default", {"spec": {"suspend": False}})
+        await active(world, 1)
+        found = await status(world, active=1)
+        assert not found.get("failed") and found["startTime"]
+        assert (condition(found, "Suspended")["status"], len(found["conditions"])) == ("False", 1)
+
+    run(test, play=True)
+
+
+def test_counts_that_clients_read_through_pointers_are_there_when_zero() -> None:
+    async def test(world: World) -> None:
+        await create(world, podReplacementPolicy="Failed", backoffLimit=1)
+        (pod,) = await active(world, 1)
+        found = await status(world, active=1, ready=1)
+        assert (found["terminating"], found["uncountedTerminatedPods"]) == (0, {})
+        assert "failedIndexes" not in found
+        name = pod["metadata"]["name"]
+        await world.client.patch(
+            PODS, name, "default", {"metadata": {"finalizers": [FINALIZER, "test/held"]}}
+        )
+        await world.client.delete(PODS, name, "default", grace_period_s=30)
+        found = await status(world, active=0, terminating=1)
+        assert (found["ready"], found.get("failed", 0)) == (0, 0)
+        await finish(world, pod, "Failed", 143)
+        found = await status(world, active=1, failed=1)
+        assert found["terminating"] == 0
+        await world.client.patch(PODS, name, "default", {"metadata": {"finalizers": None}})
+
+    run(test, play=True)
+
+
+def test_ignored_failures_of_an_index_are_counted_apart() -> None:
+    async def test(world: World) -> None:
+        rule = {"action": "Ignore", "onExitCodes": {"operator": "In", "values": [3]}}
+        await create(
+            world,
+            completions=1,
+            completionMode="Indexed",
+            backoffLimitPerIndex=1,
+            podFailurePolicy={"rules": [rule]},
+        )
+        (pod,) = await active(world, 1)
+        found = await status(world, active=1)
+        assert found["failedIndexes"] == ""
+        for code, failed, ignored in ((3, "0", "1"), (3, "0", "2"), (4, "1", "2")):
+            await finish(world, pod, "Failed", code)
+            (pod,) = await active(world, 1)
+            notes = pod["metadata"]["annotations"]
+            assert notes["batch.kubernetes.io/job-index-failure-count"] == failed
+            assert notes["batch.kubernetes.io/job-index-ignored-failure-count"] == ignored
+        await finish(world, pod, "Failed", 4)
+        found = await ended(world, "Failed")
+        assert (found["failedIndexes"], found["failed"]) == ("0", 2)
+
+    run(test, play=True)
+
+
+def test_an_indexed_job_shrinks_from_its_end() -> None:
+    async def test(world: World) -> None:
+        await create(world, parallelism=4, completions=4, completionMode="Indexed")
+        pods = await active(world, 4)
+        # The highest index came first: neither age nor anything else of it may count.
+        pods.sort(key=lambda p: p["metadata"]["annotations"][INDEX])
+        await finish(world, pods[3])
+        await status(world, succeeded=1)
+        await world.client.patch(
+            JOBS, "j", "default", {"spec": {"parallelism": 2, "completions": 2}}
+        )
+        left = await active(world, 2)
+        assert {p["metadata"]["annotations"][INDEX] for p in left} == {"0", "1"}
+        found = await status(world, active=2, succeeded=0)
+        assert "completedIndexes" not in found and not found.get("failed")
+        for pod in left:
+            await finish(world, pod)
+        found = await ended(world, "Complete")
+        assert found["completedIndexes"] == "0,1"
+
+    run(test, play=True)
+
+
+def test_a_suspended_job_that_has_done_everything_is_complete() -> None:
+    async def test(world: World) -> None:
+        await create(world, completions=0, suspend=True)
+        found = await ended(world, "Complete")
+        assert [c["type"] for c in found["conditions"]] == ["SuccessCriteriaMet", "Complete"]
+
+    run(test, play=True)
+
+
+def test_the_tracking_finalizer_comes_with_adoption_and_goes_with_the_job() -> None:
+    async def test(world: World) -> None:
+        await create(world, parallelism=2, completions=2)
+        pod = (await active(world, 2))[0]["metadata"]["name"]
+        owners = {"metadata": {"ownerReferences": None, "finalizers": None}}
+        await world.client.patch(PODS, pod, "default", owners)
+
+        async def adopted():
+            meta = (await world.client.get(PODS, pod, "default"))["metadata"]
+            return meta.get("ownerReferences") and meta["finalizers"] == [FINALIZER]
+
+        await world.until(adopted)
+        await world.client.delete(JOBS, "j", "default", propagation="Orphan")
+
+        async def left_alone():
+            found = [p["metadata"] for p in await world.objects(PODS)]
+            return len(found) == 2 and not any(
+                m.get("ownerReferences") or m.get("finalizers") for m in found
+            )
+
+        await world.until(left_alone)
+
+    run(test, play=True)

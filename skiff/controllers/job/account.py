@@ -23,6 +23,7 @@ from skiff.controllers.status import Condition
 FINALIZER: Final = "batch.kubernetes.io/job-tracking"
 INDEX: Final = "batch.kubernetes.io/job-completion-index"
 INDEX_FAILURES: Final = "batch.kubernetes.io/job-index-failure-count"
+IGNORED_FAILURES: Final = "batch.kubernetes.io/job-index-ignored-failure-count"
 DEFAULT_BACKOFF_LIMIT: Final = 6
 NO_LIMIT: Final = 2**31 - 1
 
@@ -107,9 +108,9 @@ def is_failed(job: Job, pod: Pod) -> bool:
     phase = pod.status.phase
     if phase == "Failed":
         return True
-    if not pod.metadata.deletion_timestamp:
+    if only_replaces_failed(job):
         return False
-    return phase == "Pending" if only_replaces_failed(job) else phase != "Succeeded"
+    return bool(pod.metadata.deletion_timestamp) and phase != "Succeeded"
 
 
 def count(books: Account, found: Sequence[Pod], *, failing: bool) -> None:
@@ -171,8 +172,26 @@ def _count_failure(books: Account, pod: Pod) -> None:
 
 def index_failures(pod: Pod) -> int:
     """How often the pod's index had failed before it."""
-    text = pod.metadata.annotations.get(INDEX_FAILURES, "")
-    return int(text) if text.isdecimal() else 0
+    return _counter(pod, INDEX_FAILURES)
+
+
+def attempts(pod: Pod) -> int:
+    """How often the pod's index had been tried before it."""
+    return index_failures(pod) + _counter(pod, IGNORED_FAILURES)
+
+
+def failures_with(job: Job, pod: Pod) -> tuple[int, int]:
+    """How often the pod's index has failed once the pod is counted, and how often a failure of it
+    was ignored (the job's pod failure policy said so)."""
+    failed, ignored = index_failures(pod), _counter(pod, IGNORED_FAILURES)
+    if policy.meaning_of(pod, job.spec.pod_failure_policy).action == IGNORE:
+        return failed, ignored + 1
+    return failed + 1, ignored
+
+
+def _counter(pod: Pod, annotation: str) -> int:
+    text = pod.metadata.annotations.get(annotation, "")
+    return int(text) if text.isdecimal() and int(text) < 2**31 else 0
 
 
 def verdict(books: Account, active: Sequence[Pod], now: float) -> tuple[str, Verdict] | None:
@@ -240,7 +259,7 @@ def _success(books: Account, active: int) -> Verdict | None:
         complete = books.total_succeeded > 0 and active == 0
     else:
         complete = books.total_succeeded >= completions
-    if complete and not job.spec.suspend:
+    if complete:
         return "CompletionsReached", "Reached expected number of succeeded pods"
     return None
 
@@ -273,7 +292,7 @@ def status_of(books: Account, counts: dict[str, Any]) -> dict[str, Any]:
         "failedIndexes": (
             indexes.render(books.failed_indexes)
             if books.job.spec.backoff_limit_per_index is not None
-            else ""
+            else None
         ),
         "uncountedTerminatedPods": _uncounted(books),
         "conditions": books.conditions,
@@ -288,6 +307,27 @@ def _uncounted(books: Account) -> dict[str, list[str]]:
 def stamp(now: float) -> str:
     """A time as the status holds it."""
     return rfc3339(now)
+
+
+def surplus(job: Job, active: Sequence[Pod]) -> tuple[list[Pod], list[Pod]]:
+    """The pods of an indexed job that have no index of their own, or none that counts any more (of
+    those with the same index, all but the one that is furthest); and the others."""
+    if not is_indexed(job):
+        return [], list(active)
+    gone: list[Pod] = []
+    holders: dict[int, list[Pod]] = {}
+    for pod in active:
+        index = index_of(pod)
+        if index is None or index >= (job.spec.completions or 0):
+            gone.append(pod)
+        else:
+            holders.setdefault(index, []).append(pod)
+    kept: list[Pod] = []
+    for same in holders.values():
+        *beside, best = pods.cheapest_first(same)
+        gone += beside
+        kept.append(best)
+    return gone, kept
 
 
 def missing_indexes(completions: int, taken: Iterable[int], books: Account, want: int) -> list[int]:

@@ -30,6 +30,8 @@ RETRY_BACKOFF: Final = Backoff(base_s=10.0, cap_s=600.0)
 BURST: Final = 500
 MAX_IN_FLIGHT: Final = 64
 MAX_HOSTNAME: Final = 63
+# Fields of the status that are pointers on the wire: they are there even when they are zero.
+_POINTERS: Final = ("ready", "terminating", "uncountedTerminatedPods", "failedIndexes")
 # Keys of pods whose job is gone: their finalizer must still go.
 ORPHAN: Final = "pod/"
 
@@ -74,6 +76,7 @@ class JobReconciler(Reconciler):
         reference = controller_of(pod.metadata)
         if reference is None or reference.kind != Job.RESOURCE.kind:
             if new is not None and reference is None:
+                self._enqueue_orphan(new)  # its job was deleted, and left it behind
                 self._enqueue_adopters(new)
             return
         if new is None or new.metadata.deletion_timestamp:
@@ -114,8 +117,7 @@ class JobReconciler(Reconciler):
             log.debug("%s: %s", key, e)
             return None
         if job.metadata.deletion_timestamp:
-            going = [p for p in found if _ended(p) or p.metadata.deletion_timestamp]
-            await self._release([p for p in going if account.is_tracked(p)])
+            await self._release([p for p in found if account.is_tracked(p)])
             return None
         return await self._sync(job, found)
 
@@ -125,12 +127,15 @@ class JobReconciler(Reconciler):
     async def _claim(self, job: Job) -> list[Pod]:
         orphans = self._pods.by_index("controller", ("", job.metadata.namespace))
         selector = matcher(job.spec.selector)
-        return await claim(self._client, job, selector, self._controlled(job) + orphans)
+        candidates = self._controlled(job) + orphans
+        return await claim(self._client, job, selector, candidates, finalizer=FINALIZER)
 
     async def _sync(self, job: Job, found: list[Pod]) -> Result | None:
         now = self._clock.now()
         books = account.open_account(job)
-        counts = self._times(books, now)
+        counts: dict[str, Any] = {"startTime": job.status.start_time}
+        if not job.spec.suspend and not counts["startTime"]:
+            counts["startTime"] = account.stamp(now)
         account.count(books, found, failing=books.has("FailureTarget"))
         self._note_retries(books, now)
         active = [p for p in found if pods.is_active(p)]
@@ -138,43 +143,37 @@ class JobReconciler(Reconciler):
         failure: ApiError | None = None
         if decided is not None:
             kind, (reason, message) = decided
-            status.set_condition(books.conditions, kind, "True", reason, message, now)
+            _set_condition(books.conditions, kind, "True", reason, message, now)
             failure = await self._stop(job, active)
-        elif job.spec.suspend:
-            failure = await self._stop(job, active)
-        else:
-            failure = await self._manage(books, found, active)
+        elif self._expectations.satisfied(job.metadata.uid, now):
+            if job.spec.suspend:
+                failure = await self._remove(job, active)
+            else:
+                failure = await self._manage(books, found, active)
+            self._note_suspension(books, counts, now)
         found = self._controlled(job)
         if decided is not None and self._all_done(books, found):
             self._conclude(books, decided, counts, now)
         self._fill(counts, found)
         new_status = account.status_of(books, counts)
-        await status.write(self._client, job, job.status, new_status, precise=True)
+        await status.write(
+            self._client, job, job.status, new_status, precise=True, present=_POINTERS
+        )
         self._tell(job, books)
         await self._release(self._may_release(books, found))
         if failure is not None:
             raise failure
         return self._next_look(job, books, found, now)
 
-    def _times(self, books: Account, now: float) -> dict[str, Any]:
-        """startTime, and the Suspended condition: a job that is suspended has not started."""
-        job = books.job
-        counts: dict[str, Any] = {"startTime": job.status.start_time}
-        suspended = status.find(books.conditions, "Suspended")
-        if job.spec.suspend and not books.has("Suspended"):
-            status.set_condition(
-                books.conditions, "Suspended", "True", "JobSuspended", "Job suspended", now
-            )
-        elif not job.spec.suspend:
-            if suspended is not None and suspended["status"] == "True":
-                status.set_condition(
-                    books.conditions, "Suspended", "False", "JobResumed", "Job resumed", now
-                )
-                counts["startTime"] = account.stamp(now)
-            counts["startTime"] = counts["startTime"] or account.stamp(now)
-        if job.spec.suspend:
+    def _note_suspension(self, books: Account, counts: dict[str, Any], now: float) -> None:
+        """The Suspended condition; a job's time runs only while it is not suspended."""
+        conditions, before = books.conditions, books.has("Suspended")
+        if books.job.spec.suspend and not before:
+            _set_condition(conditions, "Suspended", "True", "JobSuspended", "Job suspended", now)
             counts["startTime"] = ""
-        return counts
+        elif before and not books.job.spec.suspend:
+            _set_condition(conditions, "Suspended", "False", "JobResumed", "Job resumed", now)
+            counts["startTime"] = account.stamp(now)
 
     def _note_retries(self, books: Account, now: float) -> None:
         """Count failures since the last success: they set how long the next try waits."""
@@ -200,8 +199,6 @@ class JobReconciler(Reconciler):
     ) -> ApiError | None:
         """Create or delete pods so that as many run as should."""
         job, now = books.job, self._clock.now()
-        if not self._expectations.satisfied(job.metadata.uid, now):
-            return None
         parallelism = 1 if job.spec.parallelism is None else job.spec.parallelism
         want = parallelism
         if job.spec.completions is None:
@@ -211,9 +208,11 @@ class JobReconciler(Reconciler):
             left = job.spec.completions - books.total_succeeded - len(books.failed_indexes)
             want = min(parallelism, left)
         want = max(0, want)
-        if len(active) > want:
-            surplus = pods.pods_to_delete(active, active, len(active) - want, now)
-            return await self._stop(job, surplus)
+        gone, kept = account.surplus(job, active)
+        beyond = max(0, len(active) - want - len(gone))
+        gone += pods.cheapest_first(kept)[:beyond]
+        if gone:
+            return await self._remove(job, gone[:BURST])
         if account.only_replaces_failed(job):
             want -= sum(pods.is_terminating(p) for p in found)
         missing = min(want - len(active), BURST)
@@ -250,15 +249,12 @@ class JobReconciler(Reconciler):
             holding = [*active, *(p for p in found if pods.is_terminating(p))]
         taken = {i for p in holding if (i := account.index_of(p)) is not None}
         bodies = []
-        failures = last_failures(found)
+        failures = last_failures(job, found)
         for index in account.missing_indexes(job.spec.completions or 0, taken, books, missing):
-            before = failures.get(index)
-            if job.spec.backoff_limit_per_index is not None and before is not None:
-                count, at = before
-                if at + RETRY_BACKOFF.delay_s(count) > now:
-                    continue
-            failed = before[0] if before else 0
-            bodies.append(msgspec.json.encode(pod_for(job, pod_template, index, failed)))
+            failed, ignored, due = failures.get(index, (0, 0, 0.0))
+            if job.spec.backoff_limit_per_index is None or due <= now:
+                body = pod_for(job, pod_template, index, failed, ignored)
+                bodies.append(msgspec.json.encode(body))
         return bodies
 
     async def _stop(self, job: Job, chosen: Sequence[Pod]) -> ApiError | None:
@@ -267,6 +263,11 @@ class JobReconciler(Reconciler):
         uids = frozenset(pod.metadata.uid for pod in chosen)
         self._expectations.expect(job.metadata.uid, self._clock.now(), deletions=uids)
         return await self._pod_control.delete(job, chosen, self._expectations)
+
+    async def _remove(self, job: Job, chosen: Sequence[Pod]) -> ApiError | None:
+        """Delete pods that are not wanted any more: they are no failures, so nobody counts them."""
+        await self._release([pod for pod in chosen if account.is_tracked(pod)])
+        return await self._stop(job, chosen)
 
     # Finalizers
 
@@ -338,7 +339,7 @@ class JobReconciler(Reconciler):
     ) -> None:
         kind, (reason, message) = decided
         final = "Failed" if kind == "FailureTarget" else "Complete"
-        status.set_condition(books.conditions, final, "True", reason, message, now)
+        _set_condition(books.conditions, final, "True", reason, message, now)
         if final == "Complete":
             counts["completionTime"] = account.stamp(now)
 
@@ -356,6 +357,9 @@ class JobReconciler(Reconciler):
             if (kind, state) in old:
                 continue
             if kind == "Complete":
+                if books.succeeded > (job.spec.completions or books.succeeded):
+                    message = "Too many succeeded pods running after completion count reached"
+                    self._events.record(job, WARNING, "TooManySucceededPods", message)
                 self._events.record(job, NORMAL, "Completed", "Job completed")
             elif kind == "Failed":
                 reason, message = condition.get("reason", ""), condition.get("message", "")
@@ -375,10 +379,18 @@ class JobReconciler(Reconciler):
         if (retry := self._retry_in_s(job, now)) > 0:
             waits.append(retry)
         if job.spec.backoff_limit_per_index is not None:
-            for failures, at in last_failures(found).values():
-                if (wait := at + RETRY_BACKOFF.delay_s(failures) - now) > 0:
-                    waits.append(wait)
+            waits += [due - now for *_, due in last_failures(job, found).values() if due > now]
         return Result(min(waits)) if waits else None
+
+
+def _set_condition(
+    conditions: list[status.Condition], kind: str, state: str, reason: str, message: str, now: float
+) -> None:
+    """As a job's conditions are kept: with the time when they were last looked at."""
+    if status.set_condition(conditions, kind, state, reason, message, now):
+        found = status.find(conditions, kind)
+        assert found is not None
+        found["lastProbeTime"] = found["lastTransitionTime"] = account.stamp(now)
 
 
 def is_finished(job: Job) -> bool:
@@ -398,25 +410,32 @@ def _ended(pod: Pod) -> bool:
 
 
 def _age_key(pod: Pod) -> tuple[int, str, str]:
-    return account.index_failures(pod), pod.metadata.creation_timestamp, pod.metadata.name
+    return account.attempts(pod), pod.metadata.creation_timestamp, pod.metadata.name
 
 
-def last_failures(found: Sequence[Pod]) -> dict[int, tuple[int, float]]:
-    """For each index whose newest pod failed: how often it has failed now, and when."""
+def last_failures(job: Job, found: Sequence[Pod]) -> dict[int, tuple[int, int, float]]:
+    """For each index whose newest pod failed: how often it has failed now, how often its failures
+    were ignored, and when it may be tried again."""
     newest: dict[int, Pod] = {}
     for pod in found:
         index = account.index_of(pod)
         if index is not None and (index not in newest or _age_key(pod) > _age_key(newest[index])):
             newest[index] = pod
-    return {
-        index: (account.index_failures(pod) + 1, account.finished_at(pod, 0.0))
-        for index, pod in newest.items()
-        if pod.status.phase == "Failed"
-    }
+    result = {}
+    for index, pod in newest.items():
+        if pod.status.phase == "Failed":
+            failed, ignored = account.failures_with(job, pod)
+            delay_s = RETRY_BACKOFF.delay_s(failed + ignored)
+            result[index] = (failed, ignored, account.finished_at(pod, 0.0) + delay_s)
+    return result
 
 
 def pod_for(
-    job: Job, pod_template: template.Template, index: int | None = None, failures: int = 0
+    job: Job,
+    pod_template: template.Template,
+    index: int | None = None,
+    failures: int = 0,
+    ignored: int = 0,
 ) -> dict[str, Any]:
     """A pod of the job, for `index` where the job is indexed. Pure."""
     pod = template.pod_of_template(job, pod_template)
@@ -431,6 +450,8 @@ def pod_for(
     annotations = {**(metadata.get("annotations") or {}), account.INDEX: text}
     if job.spec.backoff_limit_per_index is not None:
         annotations[account.INDEX_FAILURES] = str(failures)
+        if ignored:
+            annotations[account.IGNORED_FAILURES] = str(ignored)
     metadata["annotations"] = annotations
     spec = dict(pod["spec"])
     spec["hostname"] = f"{name}-{text}"[:MAX_HOSTNAME]

@@ -8,7 +8,7 @@
 Source: https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-garbage-collection.
 """
 
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from skiff.api.errors import NotFound
 from skiff.api.resources import NODES, PODS
@@ -117,11 +117,15 @@ class PodCollector(Reconciler):
         """Delete without grace; a pod that had not ended is marked as failed first."""
         meta = pod.metadata
         try:
-            if not pods.is_terminal(pod) and why:
-                conditions = as_json(pod.status.conditions)
-                now = self._clock.now()
-                set_condition(conditions, "DisruptionTarget", "True", "DeletionByPodGC", why, now)
-                status = {"phase": "Failed", "conditions": conditions}
+            if not pods.is_terminal(pod):
+                status: dict[str, Any] = {"phase": "Failed"}
+                if why:
+                    conditions = as_json(pod.status.conditions)
+                    now = self._clock.now()
+                    set_condition(
+                        conditions, "DisruptionTarget", "True", "DeletionByPodGC", why, now
+                    )
+                    status["conditions"] = conditions
                 patch = {"metadata": {"uid": meta.uid}, "status": status}
                 await self._client.patch(
                     PODS, meta.name, meta.namespace, patch, subresource="status"
