@@ -128,7 +128,9 @@ class Resizer:
             name = change.container.name
             if _restarts(change):
                 message = f"Container {name} resize requires restart, will be restarted"
-                stops.append(Stop(change.seen.status.id, name, message, grace_period_s(pod)))
+                stops.append(
+                    Stop(change.seen.status.id, name, message, grace_period_s(pod), replaces=True)
+                )
             elif change.seen.status.id not in self._updating:
                 self._updating.add(change.seen.status.id)
                 spawn(self._update(pod, change), "resize")

@@ -79,6 +79,8 @@ class PodWorker:
         self._winding: asyncio.Task[None] | None = None
         self._stopper = Stopper(tools, self._spawn, self.wake)
         self._told_holds: dict[str, float] = {}
+        # Containers that are stopped to be started anew, whatever the restart policy says.
+        self._replaced: frozenset[str] = frozenset()
         self._started_at = ""
 
     # ---- what the node calls
@@ -192,7 +194,7 @@ class PodWorker:
         health = self._tools.probes.health(self.uid)
         if self._starter.hooking:
             health = replace(health, starting=health.starting | self._starter.hooking)
-        return health
+        return replace(health, replaced=self._replaced) if self._replaced else health
 
     def _step_rejected(self, pod: Pod, verdict: Verdict) -> float | None:
         """A pod that the node does not take only gets its status, and is removed when deleted."""
@@ -216,7 +218,10 @@ class PodWorker:
         if wanted.finish:
             self._begin_ending(grace_period_s(pod), now)
             return None
+        self._replaced &= {c.status.id for c in observed.containers}
         for stop in (*wanted.stops, *self._resizer.step(pod, observed, self._spawn)):
+            if stop.replaces:
+                self._replaced |= {stop.container_id}
             self._stopper.stop(pod, stop)
         pod = self._resizer.allocated(pod)
         wakes = [wanted.wake_at, self._deadline(pod)]

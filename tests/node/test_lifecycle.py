@@ -14,6 +14,7 @@ from skiff.node.lifecycle.model import (
     Health,
     Kind,
     Observed,
+    ProbeFailure,
     SeenContainer,
     SeenSandbox,
     definition_hash,
@@ -161,6 +162,50 @@ def test_a_changed_image_replaces_the_container():
     assert [s.message for s in found.stops] == [
         "Container main definition changed, will be restarted"
     ]
+
+
+def test_what_was_stopped_to_be_replaced_is_started_whatever_the_policy():
+    pod, picture = make(policy="Never"), observed(seen("main", "exited", 137))
+    assert steps(pod, picture) == expected(finish=True)
+    health = Health(replaced=frozenset({"main-0"}))
+    assert steps(pod, picture, health) == expected(("main", 1))
+    assert pod_status(pod, picture, health, around())["phase"] == "Running"
+
+
+def test_a_sidecars_failed_probe_is_said_of_an_init_container():
+    health = Health(failed={"s-0": ProbeFailure("liveness")})
+    picture = observed(seen("main", "running"), seen("s", "running"))
+    found = plan(make(init=("s*",)), picture, health, Backoffs(), NOW)
+    assert [s.message for s in found.stops] == ["Init container s failed liveness probe"]
+
+
+def test_containers_are_reported_by_name_with_what_they_were_given():
+    spec = {
+        "restartPolicy": "Never",
+        "containers": [
+            {"name": "b", "image": "web:1", "resources": {"requests": {"cpu": "1"}}},
+            {"name": "a", "image": "web:1"},
+            {"name": "c", "image": "web:1"},
+        ],
+    }
+    pod = msgspec.convert({"metadata": {"name": "web", "uid": "u"}, "spec": spec}, Pod)
+    picture = observed(seen("b", "exited"), seen("a", "created"))
+    told = pod_status(pod, picture, Health(), around())["containerStatuses"]
+    assert [s["name"] for s in told] == ["a", "b", "c"]
+    assert [s.get("resources") for s in told] == [{}, {"requests": {"cpu": "1"}}, None]
+    assert [s.get("allocatedResources") for s in told] == [None, {"cpu": "1"}, None]
+    assert told[0]["state"] == {"waiting": {}}
+    assert told[2]["state"] == {"waiting": {"reason": "ContainerCreating"}}
+
+
+def test_a_container_that_always_restarts_keeps_a_pod_running_that_never_does():
+    spec = {
+        "restartPolicy": "Never",
+        "containers": [{"name": "main", "image": "web:1", "restartPolicy": "Always"}],
+    }
+    pod = msgspec.convert({"metadata": {"name": "web", "uid": "u"}, "spec": spec}, Pod)
+    told = pod_status(pod, observed(seen("main", "exited", 0)), Health(), around())
+    assert told["phase"] == "Running"
 
 
 @pytest.mark.parametrize(

@@ -256,6 +256,66 @@ def test_the_deadline_may_be_set_later():
     run(test)
 
 
+def test_the_phase_is_terminal_only_once_nothing_runs():
+    async def test(w: World) -> None:
+        marks = annotations(stop_seconds=10)
+        await w.create(pod("slow", activeDeadlineSeconds=30, annotations=marks))
+        await w.running("slow")
+        found = await w.pod_until("slow", lambda p: condition(p, "Ready")["status"] == "False")
+        assert condition(found, "Ready")["reason"] == "PodFailed"
+        assert "running" in state(found)
+        assert found["status"]["phase"] == "Running"
+        assert "reason" not in found["status"]
+        found = await w.pod_until("slow", lambda p: p["status"]["phase"] == "Failed")
+        assert found["status"]["reason"] == "DeadlineExceeded"
+        assert "terminated" in state(found)
+
+    run(test)
+
+
+def test_a_changed_image_restarts_a_container_that_is_never_restarted():
+    async def test(w: World) -> None:
+        phases = set()
+        await w.create(pod("once", restartPolicy="Never"))
+        await w.running("once")
+        change = {"spec": {"containers": [{"name": "main", "image": "web:2"}]}}
+        await w.client.patch(PODS, "once", "default", change, kind="strategic")
+
+        def replaced(found: dict) -> bool:
+            phases.add(found["status"]["phase"])
+            return status_of(found)["restartCount"] == 1 and "running" in state(found)
+
+        found = await w.pod_until("once", replaced)
+        assert phases == {"Running"}
+        assert status_of(found)["image"].endswith("web:2")
+        message = "Container main definition changed, will be restarted"
+        await w.event("once", "Killing", message)
+
+    run(test)
+
+
+def test_containers_of_a_pod_that_ends_before_they_start_are_said_to_be_lost():
+    async def test(w: World) -> None:
+        broken = container("init", image="nowhere:1", imagePullPolicy="Never")
+        main = container(image="nowhere:1", imagePullPolicy="Never")
+        await w.create(pod("plain", main, activeDeadlineSeconds=5))
+        await w.create(pod("initial", main, initContainers=[broken], activeDeadlineSeconds=5))
+        for name in ("plain", "initial"):
+            await w.pod_until(name, lambda p: p["status"]["phase"] == "Failed")
+        lost = {
+            "exitCode": 137,
+            "reason": "ContainerStatusUnknown",
+            "message": "The container could not be located when the pod was terminated",
+        }
+        found = await w.pod_until("plain", lambda p: "terminated" in state(p))
+        assert state(found)["terminated"].items() >= lost.items()
+        found = await w.pod_until("initial", lambda p: "terminated" in state(p, "init"))
+        assert state(found, "init")["terminated"].items() >= lost.items()
+        assert state(found)["waiting"]["reason"] == "PodInitializing"
+
+    run(test)
+
+
 def test_grace_period_is_kept_and_can_be_shortened():
     async def test(w: World) -> None:
         marks = annotations(stop_seconds=100)

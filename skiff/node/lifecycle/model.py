@@ -143,12 +143,14 @@ class Health:
     """What probes and hooks say of running containers, by container id.
 
     `starting`: a postStart hook runs or the startup probe has not succeeded; `unready`: the readiness
-    probe has not succeeded (a container without one is never in it).
+    probe has not succeeded (a container without one is never in it). `replaced`: was stopped to be
+    started anew (its image or its resources changed), which happens whatever the restart policy says.
     """
 
     starting: frozenset[str] = frozenset()
     unready: frozenset[str] = frozenset()
     failed: Mapping[str, ProbeFailure] = field(default_factory=dict)
+    replaced: frozenset[str] = frozenset()
 
     def started(self, container: SeenContainer | None) -> bool:
         return (

@@ -3,14 +3,14 @@
 Source: https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-phase
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from skiff.api.views.container import Container
 from skiff.api.views.pod import Pod
-from skiff.node.lifecycle.model import ALWAYS, Kind, each_container
+from skiff.node.lifecycle.model import Kind, each_container
 from skiff.node.lifecycle.plan import restarts
 
+PENDING = "Pending"
 TERMINAL = ("Succeeded", "Failed")
 
 Status = dict[str, Any]
@@ -21,8 +21,11 @@ def sticky_phase(pod: Pod, phase: str) -> str:
     return pod.status.phase if pod.status.phase in ("Succeeded", "Failed") else phase
 
 
-def phase_of(pod: Pod, statuses: Mapping[str, Status], *, ended: bool) -> str:
-    """The phase that the containers' statuses (by name) make; `ended`: nothing runs or will run."""
+def phase_of(
+    pod: Pod, statuses: Mapping[str, Status], *, ended: bool, replaced: Collection[str] = ()
+) -> str:
+    """The phase that the containers' statuses (by name) make; `ended`: nothing runs or will run;
+    `replaced`: containers that are started anew whatever the restart policy says."""
     initializing = _init_phase(pod, statuses)
     if initializing == "Failed":
         return "Failed"
@@ -47,11 +50,9 @@ def phase_of(pod: Pod, statuses: Mapping[str, Status], *, ended: bool) -> str:
         return "Pending"
     if running or _sidecar_runs(pod, statuses):
         return "Running"
-    if _all_restart(pod, statuses):
+    if _some_restarts(pod, statuses, replaced):
         return "Running"
-    if stopped == succeeded:
-        return "Succeeded"
-    return "Failed" if _none_restarts(pod, statuses) else "Running"
+    return "Succeeded" if stopped == succeeded else "Failed"
 
 
 def _init_phase(pod: Pod, statuses: Mapping[str, Status]) -> str:
@@ -92,25 +93,16 @@ def _sidecar_runs(pod: Pod, statuses: Mapping[str, Status]) -> bool:
     )
 
 
-def _ends(pod: Pod, statuses: Mapping[str, Status]) -> list[tuple[Container, int]]:
-    found = []
+def _some_restarts(pod: Pod, statuses: Mapping[str, Status], replaced: Collection[str]) -> bool:
+    """Everything has ended, but something will run again."""
     for container in pod.spec.containers:
         state, last = _states(statuses[container.name])
         end = state.get("terminated") or last.get("terminated")
-        if end is not None:
-            found.append((container, end["exitCode"]))
-    return found
-
-
-def _all_restart(pod: Pod, statuses: Mapping[str, Status]) -> bool:
-    """Everything has ended, but something will run again."""
-    return pod.spec.restart_policy in ("", ALWAYS) and any(
-        restarts(pod, Kind.REGULAR, c, code) for c, code in _ends(pod, statuses)
-    )
-
-
-def _none_restarts(pod: Pod, statuses: Mapping[str, Status]) -> bool:
-    return not any(restarts(pod, Kind.REGULAR, c, code) for c, code in _ends(pod, statuses))
+        if container.name in replaced:
+            return True
+        if end is not None and restarts(pod, Kind.REGULAR, container, end["exitCode"]):
+            return True
+    return False
 
 
 def _states(status: Status) -> tuple[Status, Status]:

@@ -48,12 +48,14 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Stop a running container. `message` is the Killing event's."""
+    """Stop a running container. `message` is the Killing event's; `replaces`: it is started anew
+    after that, whatever the restart policy says."""
 
     container_id: str
     name: str
     message: str
     grace_period_s: int
+    replaces: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,7 +296,8 @@ class _Draft:
                 self._stop_if_wrong(Kind.REGULAR, container, seen)
                 continue
             before = seen or self.observed.latest(container.name)
-            if should_restart(self.pod, Kind.REGULAR, container, before):
+            replaced = before is not None and before.status.id in self.health.replaced
+            if replaced or should_restart(self.pod, Kind.REGULAR, container, before):
                 alive = True
                 self.start(Kind.REGULAR, container)
         if not alive and not self.starts and not self.holds:
@@ -309,14 +312,19 @@ class _Draft:
         """Stop a running container that failed a probe or whose definition changed."""
         grace = grace_period_s(self.pod)
         failure = self.health.failed.get(seen.status.id)
-        if seen.status.annotations.get(ANNOTATION_HASH, "") not in ("", definition_hash(container)):
-            message = f"Container {container.name} definition changed"
+        which = "Init container" if kind is Kind.SIDECAR else "Container"
+        changed = seen.status.annotations.get(ANNOTATION_HASH, "") not in (
+            "",
+            definition_hash(container),
+        )
+        if changed:
+            message = f"{which} {container.name} definition changed"
         elif failure is not None:
-            message = f"Container {container.name} failed {failure.probe} probe"
+            message = f"{which} {container.name} failed {failure.probe} probe"
             grace = grace if failure.grace_period_s is None else failure.grace_period_s
         else:
             return False
-        if restarts(self.pod, kind, container, KILLED) or "definition" in message:
+        if kind is Kind.REGULAR and (changed or restarts(self.pod, kind, container, KILLED)):
             message += ", will be restarted"
-        self.stops.append(Stop(seen.status.id, container.name, message, grace))
+        self.stops.append(Stop(seen.status.id, container.name, message, grace, replaces=changed))
         return True

@@ -25,8 +25,9 @@ from skiff.node.lifecycle.model import (
     SeenContainer,
     Waiting,
     each_container,
+    kind_of_init,
 )
-from skiff.node.lifecycle.phase import phase_of, sticky_phase
+from skiff.node.lifecycle.phase import PENDING, TERMINAL, phase_of, sticky_phase
 from skiff.node.lifecycle.plan import should_restart
 from skiff.node.lifecycle.qos import qos_class
 from skiff.node.runtime import ContainerState
@@ -38,9 +39,10 @@ LOST_REASON = "ContainerStatusUnknown"
 LOST_MESSAGE = (
     "The container could not be located when the pod was deleted.  The container used to be Running"
 )
+LOST_AT_END_MESSAGE = "The container could not be located when the pod was terminated"
 INIT_LOST_MESSAGE = (
     "Unable to get init container status from container runtime and pod has been initialized, "
-    "but treat it as exited normally"
+    "treat it as exited normally"
 )
 
 Status = dict[str, Any]
@@ -81,7 +83,11 @@ def pod_status(pod: Pod, observed: Observed, health: Health, around: Circumstanc
         found = _container_status(pod, kind, container, observed, health, around, initialized)
         by_kind[kind].append(found)
         statuses[container.name] = found
-    phase = "Failed" if around.verdict else phase_of(pod, statuses, ended=around.ended)
+    phase = (
+        "Failed"
+        if around.verdict
+        else phase_of(pod, statuses, ended=around.ended, replaced=_replaced(pod, observed, health))
+    )
     phase = sticky_phase(pod, phase)
     sandbox = observed.sandbox
     ips = sandbox.ips if sandbox and sandbox.ready else ()
@@ -104,17 +110,68 @@ def pod_status(pod: Pod, observed: Observed, health: Health, around: Circumstanc
     }
     if pod.metadata.generation:
         status["observedGeneration"] = pod.metadata.generation
+    if phase in TERMINAL and pod.status.phase not in TERMINAL and observed.running():
+        # The conditions tell at once; the phase only when nothing of the pod uses anything any more.
+        status["phase"] = pod.status.phase or PENDING
+        _add_verdict(pod, status, None)
+    else:
+        _add_verdict(pod, status, around.verdict)
     _add_addresses(pod, status, ips)
-    _add_verdict(pod, status, around.verdict)
     init_names = {c.name for c in pod.spec.init_containers}
+    first = [s for n, s in statuses.items() if n in init_names]
+    if around.ended:
+        _settle(first, by_kind[Kind.REGULAR], pod)
     for key, group in (
-        ("initContainerStatuses", [s for n, s in statuses.items() if n in init_names]),
-        ("containerStatuses", by_kind[Kind.REGULAR]),
-        ("ephemeralContainerStatuses", by_kind[Kind.EPHEMERAL]),
+        ("initContainerStatuses", first),
+        ("containerStatuses", sorted(by_kind[Kind.REGULAR], key=_name)),
+        ("ephemeralContainerStatuses", sorted(by_kind[Kind.EPHEMERAL], key=_name)),
     ):
         if group:
             status[key] = group
     return status
+
+
+def _replaced(pod: Pod, observed: Observed, health: Health) -> frozenset[str]:
+    """The names of containers that are started anew whatever the restart policy says."""
+    latest = ((c.name, observed.latest(c.name)) for _, c in each_container(pod))
+    return frozenset(n for n, seen in latest if seen and seen.status.id in health.replaced)
+
+
+def _name(status: Status) -> str:
+    return str(status["name"])
+
+
+def _settle(first: list[Status], regular: list[Status], pod: Pod) -> None:
+    """Nothing of the pod runs or will: what may have run has ended, in whatever way. Only init
+    containers that were never reached, and what comes after them, still wait."""
+    if _was_initialized(pod, first, regular):
+        _settle_each(regular)
+    reached = [i for i, s in enumerate(first) if _has_run(s)]
+    _settle_each(first[: max(reached, default=0) + 1])
+
+
+def _settle_each(statuses: list[Status]) -> None:
+    for status in statuses:
+        if "terminated" not in status["state"]:
+            status["state"] = {"terminated": _lost(LOST_AT_END_MESSAGE)}
+
+
+def _has_run(status: Status) -> bool:
+    return "waiting" not in status["state"] or "terminated" in status["lastState"]
+
+
+def _was_initialized(pod: Pod, first: list[Status], regular: list[Status]) -> bool:
+    if not first or any(_has_run(s) for s in regular):
+        return True
+    last = first[-1]
+    if kind_of_init(pod.spec.init_containers[-1]) is Kind.SIDECAR:
+        return "running" in last["state"] and bool(last.get("started"))
+    ends = (last["state"].get("terminated"), last["lastState"].get("terminated"))
+    return any(end is not None and end["exitCode"] == 0 for end in ends)
+
+
+def _lost(message: str) -> Status:
+    return {"exitCode": LOST_EXIT_CODE, "reason": LOST_REASON, "message": message}
 
 
 def rejected_status(pod: Pod, verdict: Verdict, around: Circumstances) -> Status:
@@ -171,7 +228,10 @@ def _container_status(
     if not history:
         status = _without_runtime(pod, kind, container, around, initialized)
     else:
-        status = _from_runtime(pod, kind, container, history, waiting, around)
+        comes_back = history[0].status.id in health.replaced or should_restart(
+            pod, kind, container, history[0]
+        )
+        status = _from_runtime(pod, container, history, waiting, around, comes_back)
     latest = history[0] if history else None
     if kind is Kind.INIT:
         end = status["state"].get("terminated")
@@ -182,7 +242,8 @@ def _container_status(
     else:
         status["started"] = health.started(latest)
         status["ready"] = health.ready(latest) and not around.ended
-    _add_resources(container, status, around)
+    if latest is not None:
+        _add_resources(container, status, around)
     return status
 
 
@@ -204,8 +265,7 @@ def _without_runtime(
     pod: Pod, kind: Kind, container: AnyContainer, around: Circumstances, initialized: bool
 ) -> Status:
     """Of a container that the runtime does not know: not made yet, or lost."""
-    has_init = bool(pod.spec.init_containers) and kind is not Kind.EPHEMERAL
-    status = _base(container, around, has_init)
+    status = _base(container, around, bool(pod.spec.init_containers))
     written = _written(pod, container.name)
     if written is not None:
         kept = _as_dict(written)
@@ -213,17 +273,10 @@ def _without_runtime(
             return kept | {"lastState": kept.get("lastState", {})}
         status["restartCount"] = written.restart_count
         status["lastState"] = kept.get("lastState", {})
-        if "running" in kept.get("state", {}) and kind is not Kind.INIT:
-            status["restartCount"] += 1
-            lost = {
-                "exitCode": LOST_EXIT_CODE,
-                "reason": LOST_REASON,
-                "message": LOST_MESSAGE,
-            }
-            if pod.metadata.deletion_timestamp or around.ending:
-                status["state"] = {"terminated": lost}
-            else:
-                status["lastState"] = {"terminated": lost}
+        if "running" in kept.get("state", {}) and "terminated" not in status["lastState"]:
+            status["lastState"] = {"terminated": _lost(LOST_MESSAGE)}
+            if not pod.metadata.deletion_timestamp:
+                status["restartCount"] += 1
     if kind is Kind.INIT and initialized:
         status["state"] = {
             "terminated": {
@@ -241,11 +294,11 @@ def _without_runtime(
 
 def _from_runtime(
     pod: Pod,
-    kind: Kind,
     container: AnyContainer,
     history: Sequence[SeenContainer],
     waiting: Waiting | None,
     around: Circumstances,
+    comes_back: bool,
 ) -> Status:
     latest, runtime = history[0], history[0].status
     status: Status = {
@@ -269,14 +322,12 @@ def _from_runtime(
         status["state"] = {"running": {"startedAt": rfc3339(runtime.started_at)}}
     elif runtime.state is ContainerState.EXITED:
         end = {"terminated": _terminated(latest, around.runtime_name)}
-        comes_back = not around.ending and should_restart(pod, kind, container, latest)
-        if waiting is not None and comes_back:
+        if waiting is not None and comes_back and not around.ending:
             status["state"], status["lastState"] = {"waiting": _waiting(waiting)}, end
         else:
             status["state"] = end
     else:
-        found = waiting or Waiting(CONTAINER_CREATING)
-        status["state"] = {"waiting": _waiting(found)}
+        status["state"] = {"waiting": _waiting(waiting) if waiting else {}}
     _add_mounts(container, status)
     return status
 
@@ -304,19 +355,17 @@ def _waiting(waiting: Waiting) -> Status:
 
 
 def _add_resources(container: AnyContainer, status: Status, around: Circumstances) -> None:
-    """What the node has allocated to a running container, and what is in force."""
-    if "running" not in status["state"]:
-        return
-    allocated = container.resources
-    if allocated is not None and allocated.requests:
+    """What the node has allocated to a container that it made, and what is in force while it runs."""
+    actual = allocated = container.resources or ResourceRequirements()
+    if allocated.requests:
         status["allocatedResources"] = dict(allocated.requests)
-    actual = around.actual.get(container.name, allocated)
-    if actual is not None:
-        status["resources"] = {
-            part: dict(amounts)
-            for part, amounts in (("limits", actual.limits), ("requests", actual.requests))
-            if amounts
-        }
+    if "running" in status["state"]:
+        actual = around.actual.get(container.name, allocated)
+    status["resources"] = {
+        part: dict(amounts)
+        for part, amounts in (("limits", actual.limits), ("requests", actual.requests))
+        if amounts
+    }
 
 
 def _add_mounts(container: AnyContainer, status: Status) -> None:
