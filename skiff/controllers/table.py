@@ -24,6 +24,7 @@ from skiff.controllers.nodes.eviction import TaintEviction
 from skiff.controllers.nodes.ipam import NodeIpam
 from skiff.controllers.nodes.lifecycle import NodeLifecycle
 from skiff.controllers.nodes.podgc import PodCollector
+from skiff.controllers.nodes.ttl import NodeTtl
 from skiff.controllers.protection import (
     AttributesProtection,
     ClaimProtection,
@@ -38,6 +39,7 @@ from skiff.controllers.rootca import RootCaReconciler
 from skiff.controllers.serviceaccount import ServiceAccountReconciler
 from skiff.controllers.servicecidr import ServiceCidrReconciler
 from skiff.controllers.statefulset.run import StatefulSetReconciler
+from skiff.controllers.volumebinder.run import VolumeBinder
 
 
 class Row(NamedTuple):
@@ -68,7 +70,9 @@ CONTROLLERS: Final[tuple[Row, ...]] = (
     Row("node-ipam-controller", NodeIpam),
     Row("node-lifecycle-controller", NodeLifecycle),
     Row("taint-eviction-controller", TaintEviction),
+    Row("ttl-controller", NodeTtl),
     Row("pod-garbage-collector-controller", PodCollector),
+    Row("persistentvolume-binder-controller", VolumeBinder),
     Row("persistentvolumeclaim-protection-controller", ClaimProtection),
     Row("persistentvolume-protection-controller", VolumeProtection),
     Row("volumeattributesclass-protection-controller", AttributesProtection),

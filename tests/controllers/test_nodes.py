@@ -9,6 +9,7 @@ from skiff.api.views.core import Taint, Toleration
 from skiff.controllers.context import Options
 from skiff.controllers.nodes.eviction import eviction_in_s
 from skiff.controllers.nodes.ipam import Exhausted, Ranges
+from skiff.controllers.nodes.ttl import ANNOTATION
 from tests.controllers.world import EPOCH, Object, World, node, run, template
 
 NOT_READY = "node.kubernetes.io/not-ready"
@@ -245,3 +246,28 @@ def test_ended_pods_beyond_the_threshold_go_oldest_first() -> None:
         assert {p["metadata"]["name"] for p in await world.objects(PODS)} == {"p3", "p4"}
 
     run(test, options=Options(terminated_pod_threshold=2))
+
+
+def test_nodes_are_told_how_long_to_keep_what_they_read() -> None:
+    async def test(world: World) -> None:
+        async def told(name: str, wanted: str) -> bool:
+            found = await world.client.get(NODES, name)
+            return found["metadata"].get("annotations", {}).get(ANNOTATION) == wanted
+
+        wrong = node("n-0")
+        wrong["metadata"]["annotations"] = {ANNOTATION: "soon"}
+        await world.client.create(NODES, wrong)
+        for number in range(1, 100):
+            await world.client.create(NODES, node(f"n-{number}"))
+        await world.until(lambda: told("n-0", "0"))
+        await world.until(lambda: told("n-99", "0"))
+        await world.client.create(NODES, node("n-100"))
+        await world.until(lambda: told("n-100", "15"))
+        for number in range(100, 88, -1):
+            await world.client.delete(NODES, f"n-{number}")
+        await world.client.patch(
+            NODES, "n-1", "", {"metadata": {"annotations": {ANNOTATION: None}}}
+        )
+        await world.until(lambda: told("n-1", "0"))
+
+    run(test)
