@@ -72,8 +72,8 @@ class ClaimProtection(Protection[PersistentVolumeClaim]):
     def __init__(self, context: Context) -> None:
         super().__init__(context, PersistentVolumeClaim)
         self._pods = context.informers.of(Pod)
-        self._pods.add_index(USERS, lambda pod: tuple(_claims(pod)))
-        self.follow(self._pods, lambda pod: tuple(_claims(pod)))
+        self._pods.add_index(USERS, lambda pod: tuple(claims_of(pod)))
+        self.follow(self._pods, lambda pod: tuple(claims_of(pod)))
 
     def in_use(self, obj: PersistentVolumeClaim) -> bool:
         key = Key(obj.metadata.namespace, obj.metadata.name)
@@ -113,7 +113,7 @@ class AttributesProtection(Protection[VolumeAttributesClass]):
         return bool(self._claims.by_index(USERS, key) or self._volumes.by_index(USERS, key))
 
 
-def _claims(pod: Pod) -> Iterator[Key]:
+def claims_of(pod: Pod) -> Iterator[Key]:
     """The claims that a pod's volumes name; those made for its ephemeral volumes too."""
     for volume in pod.spec.volumes:
         if volume.persistent_volume_claim is not None:

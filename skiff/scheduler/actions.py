@@ -7,17 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from skiff.aio.clock import Clock, rfc3339
-from skiff.api.errors import ApiError, NotFound
+from skiff.api.errors import ApiError, Conflict, NotFound
 from skiff.api.resources import PODS, RESOURCES
 from skiff.api.views.core import Pod
+from skiff.api.volume_match import BOUND_BY_CONTROLLER, SELECTED_NODE
 from skiff.client.client import Client
 from skiff.client.events import NORMAL, EventRecorder
 
 CLAIMS = RESOURCES["", "v1", "persistentvolumeclaims"]
 VOLUMES = RESOURCES["", "v1", "persistentvolumes"]
-
-SELECTED_NODE = "volume.kubernetes.io/selected-node"
-BOUND_BY_CONTROLLER = "pv.kubernetes.io/bound-by-controller"
 
 log = logging.getLogger("skiff.scheduler")
 
@@ -80,8 +78,12 @@ class Actions:
         uid = (await self._client.get(CLAIMS, claim, namespace))["metadata"]["uid"]
 
         def reserve(obj: dict[str, Any]) -> dict[str, Any] | None:
-            if (obj["spec"].get("claimRef") or {}).get("uid") == uid:
+            reference = obj["spec"].get("claimRef") or {}
+            if reference.get("uid") == uid:
                 return None
+            known = (reference.get("namespace", namespace), reference.get("name", claim))
+            if reference.get("uid") or known != (namespace, claim):
+                raise Conflict(f'persistentvolume "{volume}" was bound to another claim')
             obj["spec"]["claimRef"] = {
                 "apiVersion": "v1",
                 "kind": "PersistentVolumeClaim",

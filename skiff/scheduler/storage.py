@@ -8,8 +8,8 @@ from typing import Any
 
 from skiff.api.views.storage import StorageClass
 from skiff.api.views.volume import PersistentVolume, PersistentVolumeClaim
+from skiff.api.volume_match import bound
 from skiff.client.informer import Informer, InformerFactory
-from skiff.scheduler.volumes import bound
 
 
 class StorageInformers:

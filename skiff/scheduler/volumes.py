@@ -11,10 +11,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-import msgspec
-
-from skiff.api import quantity
-from skiff.api.selectors import structured
 from skiff.api.views.affinity import (
     NodeSelector,
     NodeSelectorRequirement,
@@ -23,12 +19,8 @@ from skiff.api.views.affinity import (
 )
 from skiff.api.views.storage import StorageClass
 from skiff.api.views.volume import PersistentVolume, PersistentVolumeClaim
+from skiff.api.volume_match import NO_PROVISIONER, WAIT, best, bound, class_of, fits, nodes_of
 from skiff.scheduler.shape import Claim, Shape
-
-BIND_COMPLETED = "pv.kubernetes.io/bind-completed"
-BETA_CLASS = "volume.beta.kubernetes.io/storage-class"
-NO_PROVISIONER = "kubernetes.io/no-provisioner"
-WAIT = "WaitForFirstConsumer"
 
 UNBOUND = "pod has unbound immediate PersistentVolumeClaims"
 NO_SUCH_VOLUME = "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)"
@@ -111,20 +103,10 @@ def _owned(claim: PersistentVolumeClaim, wanted: Claim) -> bool:
     return any(o.controller and o.uid == wanted.pod_uid for o in claim.metadata.owner_references)
 
 
-def bound(claim: PersistentVolumeClaim) -> bool:
-    """Whether the claim has its volume for good."""
-    return bool(claim.spec.volume_name) and BIND_COMPLETED in claim.metadata.annotations
-
-
 def delayed(storage: Storage, claim: PersistentVolumeClaim) -> bool:
     """Whether the claim is bound only when a pod that uses it has a node."""
     found = storage.storage_class(class_of(claim))
     return found is not None and found.volume_binding_mode == WAIT and not claim.spec.volume_name
-
-
-def class_of(claim: PersistentVolumeClaim) -> str:
-    """The name of the claim's class."""
-    return claim.metadata.annotations.get(BETA_CLASS) or claim.spec.storage_class_name or ""
 
 
 def placements(storage: Storage, shape: Shape) -> Iterable[Placement]:
@@ -138,7 +120,7 @@ def placements(storage: Storage, shape: Shape) -> Iterable[Placement]:
             if volume is None:
                 yield Placement((), NO_SUCH_VOLUME)
             else:
-                yield Placement((_nodes_of(volume),), ELSEWHERE)
+                yield Placement((nodes_of(volume),), ELSEWHERE)
         else:
             yield Placement(tuple(_choices(storage, claim)), NO_MATCH)
 
@@ -146,7 +128,7 @@ def placements(storage: Storage, shape: Shape) -> Iterable[Placement]:
 def _choices(storage: Storage, claim: PersistentVolumeClaim) -> Iterable[NodeSelector | None]:
     for volume in storage.volumes():
         if fits(volume, claim):
-            yield _nodes_of(volume)
+            yield nodes_of(volume)
     found = storage.storage_class(class_of(claim))
     if found is not None and provisions(found):
         if not found.allowed_topologies:
@@ -166,56 +148,17 @@ def choose(
         claim = storage.claim(shape.namespace, wanted.name)
         if claim is None or bound(claim):
             continue
-        found = [
-            v
-            for v in storage.volumes()
-            if v.metadata.name not in taken and fits(v, claim) and picks(_nodes_of(v))
-        ]
-        best = min(found, key=_preference, default=None)
-        name = best.metadata.name if best is not None else ""
+        free = (v for v in storage.volumes() if v.metadata.name not in taken)
+        found = best(free, claim, picks=picks)
+        name = found.metadata.name if found is not None else ""
         taken.add(name)
         chosen.append((wanted.name, name))
     return chosen
 
 
-def _preference(volume: PersistentVolume) -> tuple[bool, int, str]:
-    """One that is meant for the claim, then the smallest."""
-    size = quantity.to_int(volume.spec.capacity.get("storage", "0"))
-    return volume.spec.claim_ref is None, size, volume.metadata.name
-
-
 def provisions(found: StorageClass) -> bool:
     """Whether volumes of the class are made when they are wanted."""
     return found.provisioner != NO_PROVISIONER
-
-
-def fits(volume: PersistentVolume, claim: PersistentVolumeClaim) -> bool:
-    """Whether an existing volume would do for an unbound claim."""
-    spec, want = volume.spec, claim.spec
-    if volume.metadata.deletion_timestamp:
-        return False
-    ref = spec.claim_ref
-    meta = claim.metadata
-    if ref is not None:
-        ours = (ref.namespace, ref.name) == (meta.namespace, meta.name)
-        return ours and ref.uid in ("", meta.uid)
-    if volume.status.phase != "Available" or (spec.storage_class_name or "") != class_of(claim):
-        return False
-    if (spec.volume_mode or "Filesystem") != (want.volume_mode or "Filesystem"):
-        return False
-    if not set(want.access_modes) <= set(spec.access_modes):
-        return False
-    if want.selector is not None:
-        selector = structured(msgspec.to_builtins(want.selector))
-        if not selector.matches(volume.metadata.labels):
-            return False
-    asked = want.resources.requests.get("storage", "0") if want.resources else "0"
-    return quantity.to_int(spec.capacity.get("storage", "0")) >= quantity.to_int(asked)
-
-
-def _nodes_of(volume: PersistentVolume) -> NodeSelector | None:
-    affinity = volume.spec.node_affinity
-    return affinity.required if affinity is not None else None
 
 
 def _topology(term: TopologySelectorTerm) -> NodeSelector:

@@ -1,13 +1,16 @@
 """Hooks of single kinds that need few words. Services have a file of their own."""
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from skiff.aio.clock import rfc3339
-from skiff.server.hooks.base import Hooks, Object
+from skiff.server.hooks.base import Finish, Hooks, Object
 
 if TYPE_CHECKING:
     from skiff.server.engine import Engine
     from skiff.server.options import DeleteOptions
+
+
+_PHASE_TIME: Final = "lastPhaseTransitionTime"
 
 
 class ReturnedHooks(Hooks):
@@ -72,6 +75,25 @@ class CertificateHooks(Hooks):
 def _conditions(request: Object) -> list[Object]:
     found: list[Object] = (request.get("status") or {}).get("conditions") or []
     return found
+
+
+class VolumeHooks(ReturnedHooks):
+    """A volume's status tells when its phase changed last.
+
+    Source: https://kubernetes.io/docs/concepts/storage/persistent-volumes/#phase-transition-timestamp
+    """
+
+    def begin_create(self, engine: "Engine", obj: Object, *, dry_run: bool) -> Finish | None:
+        del dry_run
+        obj.setdefault("status", {})[_PHASE_TIME] = rfc3339(engine.clock.now())
+        return None
+
+    def set_times(self, engine: "Engine", new: Object, old: Object) -> None:
+        status, before = new.get("status") or {}, old.get("status") or {}
+        if status.get("phase") != before.get("phase"):
+            given = status.get(_PHASE_TIME)
+            if not given or given == before.get(_PHASE_TIME):
+                status[_PHASE_TIME] = rfc3339(engine.clock.now())
 
 
 class NamespaceHooks(Hooks):

@@ -11,6 +11,7 @@ from skiff.server.hooks.kinds import (
     PodHooks,
     ReplicationControllerHooks,
     ReturnedHooks,
+    VolumeHooks,
 )
 from skiff.server.hooks.services import ServiceHooks
 
@@ -21,7 +22,7 @@ TABLE: Final[dict[tuple[str, str], Hooks]] = {
     ("", "events"): EventHooks(),  # nothing depends on an event
     ("", "namespaces"): NamespaceHooks(),  # deleted in two steps
     ("", "persistentvolumeclaims"): _RETURNED,
-    ("", "persistentvolumes"): _RETURNED,
+    ("", "persistentvolumes"): VolumeHooks(),  # dated phases
     ("", "pods"): PodHooks(),  # end gracefully
     ("", "podtemplates"): _RETURNED,
     ("", "replicationcontrollers"): ReplicationControllerHooks(),  # orphan by default
