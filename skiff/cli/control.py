@@ -17,10 +17,11 @@ from skiff.cli.process import run_process
 from skiff.client.events import EventRecorder
 from skiff.client.informer import InformerFactory
 from skiff.client.leader import Election, LeaderElector
-from skiff.controllers.context import Options
+from skiff.controllers.context import Options, Sign
 from skiff.controllers.manager import ControllerManager
 from skiff.scheduler.run import NAME as SCHEDULER_NAME
 from skiff.scheduler.run import Scheduler
+from skiff.server.authn.jwt import Signer
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +35,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="how the scheduler reaches it (STATE-DIR/kubeconfig/scheduler.kubeconfig)",
     )
     add("--cluster-cidr", metavar="CIDR", help="pod addresses, a /24 for each node")
+    add(
+        "--service-account-private-key-file",
+        type=Path,
+        metavar="FILE",
+        help="the key that tokens of service account Secrets are signed with (STATE-DIR/pki/sa.key)",
+    )
     add(
         "--leader-elect",
         action="store_true",
@@ -76,6 +83,9 @@ class ControlPlane:
         options = Options(
             ca_pem=(self._layout.pki / "ca.crt").read_text(),
             pod_cidr=arguments.cluster_cidr or self._settings.cluster_cidr,
+            sign_token=token_signer(
+                arguments.service_account_private_key_file or self._layout.pki / "sa.key"
+            ),
         )
         group = Group(
             [
@@ -102,6 +112,11 @@ class ControlPlane:
                 control, Election("kube-system", "kube-controller-manager", identity), group
             )
         await component.run(started)
+
+
+def token_signer(key: Path) -> Sign | None:
+    """Signs with the key in the file, which is read when it is first needed; None where there is none."""
+    return Signer(key.read_bytes).sign if key.exists() else None
 
 
 def left_out(controllers: str) -> frozenset[str]:

@@ -1,6 +1,8 @@
 """What every controller is given."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from skiff.aio.clock import Clock
 from skiff.aio.entropy import Entropy
@@ -8,12 +10,16 @@ from skiff.client.client import Client
 from skiff.client.events import EventRecorder
 from skiff.client.informer import InformerFactory
 
+Sign = Callable[[dict[str, Any]], str]
+"""Claims in, the signed token out."""
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """Settings, with kube-controller-manager's defaults (flag names in comments)."""
 
     ca_pem: str = ""  # --root-ca-file
+    sign_token: Sign | None = None  # --service-account-private-key-file; None: no such tokens
     pod_cidr: str = "10.244.0.0/16"  # --cluster-cidr; empty: nodes get no podCIDR
     node_cidr_mask: int = 24  # --node-cidr-mask-size
     node_monitor_grace_s: float = 40.0  # --node-monitor-grace-period

@@ -37,6 +37,7 @@ from skiff.controllers.replicaset import (
 )
 from skiff.controllers.rootca import RootCaReconciler
 from skiff.controllers.serviceaccount import ServiceAccountReconciler
+from skiff.controllers.serviceaccounttokens import ServiceAccountTokens
 from skiff.controllers.servicecidr import ServiceCidrReconciler
 from skiff.controllers.statefulset.run import StatefulSetReconciler
 from skiff.controllers.volumebinder.run import VolumeBinder
@@ -53,6 +54,7 @@ CONTROLLERS: Final[tuple[Row, ...]] = (
     # Pods are admitted only where the namespace has these two: first.
     Row("serviceaccount-controller", ServiceAccountReconciler),
     Row("root-ca-certificate-publisher-controller", RootCaReconciler),
+    Row("serviceaccount-token-controller", ServiceAccountTokens),
     Row("namespace-controller", NamespaceReconciler),
     Row("replicaset-controller", lambda c: ReplicaReconciler(c, REPLICA_SET)),
     Row("replicationcontroller-controller", lambda c: ReplicaReconciler(c, REPLICATION_CONTROLLER)),

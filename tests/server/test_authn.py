@@ -200,6 +200,32 @@ def test_audiences(chain, issuer, account):
     assert user.name.endswith("bot") and common == {"vault"}
 
 
+def test_a_secret_carries_a_token_without_end(chain, objects, key, account, clock):
+    claim = "kubernetes.io/serviceaccount/"
+    token = jwt.Signer(lambda: key).sign(
+        {
+            "iss": "kubernetes/serviceaccount",
+            claim + "namespace": "d",
+            claim + "secret.name": "s",
+            claim + "service-account.name": "bot",
+            claim + "service-account.uid": account["metadata"]["uid"],
+            "sub": "system:serviceaccount:d:bot",
+        }
+    )
+    held = {"token": base64.b64encode(token.encode()).decode()}
+    secret = objects.put(SECRETS, {"metadata": {"name": "s", "namespace": "d"}, "data": held})
+    clock.time += 10 * 365 * 24 * 3600
+    assert chain(request(token)).name == "system:serviceaccount:d:bot"
+    objects.put(SECRETS, secret | {"data": {"token": "b3RoZXI="}})
+    with pytest.raises(Unauthorized):
+        chain(request(token))
+    objects.put(SECRETS, secret)
+    assert chain(request(token))
+    objects.remove(SECRETS, "s", "d")
+    with pytest.raises(Unauthorized):
+        chain(request(token))
+
+
 def test_a_projected_token_is_extended(issuer, objects, account):
     pod = objects.put(PODS, {"metadata": {"name": "web", "namespace": "d"}, "spec": {}})
     token, told = issuer.issue(account, audiences=[AUDIENCE], lifetime_s=3607, pod=pod)

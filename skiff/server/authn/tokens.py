@@ -9,6 +9,7 @@ Believing is cached: a token seen before costs one dict look-up, a time comparis
 check of the bound objects' stored bytes; only when one of those was written is it looked into.
 """
 
+import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,7 @@ from skiff.server.seams import Objects, User
 
 DEFAULT_ISSUER = "https://kubernetes.default.svc.cluster.local"
 LEGACY_ISSUER = "kubernetes/serviceaccount"
+_LEGACY_CLAIM = "kubernetes.io/serviceaccount/"
 # A projected token of exactly this length may be extended: see `Issuer.issue`.
 WARN_ONLY_LIFETIME_S = 3607
 EXTENDED_LIFETIME_S = 365 * 24 * 3600
@@ -61,6 +63,8 @@ class Binding:
     namespace: str
     name: str
     uid: str
+    token: str = ""
+    """What the object, a Secret, has to hold, where it is the token's own."""
 
 
 class Issuer:
@@ -230,7 +234,7 @@ class ServiceAccountTokens:
         claims = verify(token, self.keys)
         issuer = claims.get("iss")
         if issuer == LEGACY_ISSUER:
-            return _legacy(claims)
+            return _legacy(claims, token)
         if issuer not in self._issuers:
             raise BadTokenError("the token's issuer is not this cluster")
         own = claims.get("kubernetes.io")
@@ -270,13 +274,13 @@ class ServiceAccountTokens:
         )
 
 
-def _legacy(claims: Mapping[str, Any]) -> _Verified:
-    """A token of a Secret of type kubernetes.io/service-account-token: no end, one audience."""
-    prefix = LEGACY_ISSUER + "/"
-    namespace = claims.get(prefix + "namespace", "")
-    secret = claims.get(prefix + "secret.name", "")
-    name = claims.get(prefix + "service-account.name", "")
-    uid = claims.get(prefix + "service-account.uid", "")
+def _legacy(claims: Mapping[str, Any], token: str) -> _Verified:
+    """A token of a Secret of type kubernetes.io/service-account-token: it has no end, is for the
+    server's own audiences, and is worth something while the secret holds it."""
+    namespace = claims.get(_LEGACY_CLAIM + "namespace", "")
+    secret = claims.get(_LEGACY_CLAIM + "secret.name", "")
+    name = claims.get(_LEGACY_CLAIM + "service-account.name", "")
+    uid = claims.get(_LEGACY_CLAIM + "service-account.uid", "")
     return _Verified(
         user=_user(namespace, name, uid, {}),
         audiences=frozenset(),
@@ -284,7 +288,7 @@ def _legacy(claims: Mapping[str, Any]) -> _Verified:
         expires=float("inf"),
         bindings=(
             Binding(SERVICEACCOUNTS, namespace, name, uid),
-            Binding(SECRETS, namespace, secret, ""),
+            Binding(SECRETS, namespace, secret, "", token),
         ),
     )
 
@@ -304,9 +308,14 @@ def _end_of(binding: Binding, stored: bytes | None) -> float:
     """Until when the stored object carries its tokens: 0 where it is not the one bound."""
     if stored is None:
         return 0.0
-    meta = orjson.loads(stored)["metadata"]
+    obj = orjson.loads(stored)
+    meta = obj["metadata"]
     if binding.uid and meta.get("uid") != binding.uid:
         return 0.0
+    if binding.token:
+        held = (obj.get("data") or {}).get("token", "")
+        if held != base64.b64encode(binding.token.encode()).decode():
+            return 0.0
     deleted = meta.get("deletionTimestamp")
     return parse_rfc3339(deleted) + LEEWAY_S if deleted else float("inf")
 
