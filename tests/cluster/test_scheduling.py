@@ -420,18 +420,6 @@ class TestVolumes:
         volume = {"name": "v", "persistentVolumeClaim": {"claimName": "data"}}
         return pod("p", volumes=[volume])
 
-    async def bind(self, cluster: Cluster) -> None:
-        """What the controller of volumes does once both are there."""
-        await cluster.client.patch(
-            PERSISTENTVOLUMECLAIMS,
-            "data",
-            "default",
-            {
-                "metadata": {"annotations": {"pv.kubernetes.io/bind-completed": "yes"}},
-                "spec": {"volumeName": "disk"},
-            },
-        )
-
     def test_a_pod_waits_for_its_claim_and_goes_where_the_volume_is(self) -> None:
         async def scenario(cluster: Cluster) -> None:
             def words(reason: str) -> str:
@@ -447,7 +435,6 @@ class TestVolumes:
             expected = words("pod has unbound immediate PersistentVolumeClaims")
             assert await cluster.wait_until(lambda: self.told(cluster, expected), 15)
             await cluster.client.create(PERSISTENTVOLUMES, self.volume("node-2"))
-            await self.bind(cluster)
             await cluster.wait_until(lambda: node_of(cluster, "p"), 15)
             assert node_of(cluster, "p") == "node-2"
 
@@ -472,10 +459,6 @@ class TestVolumes:
             static = provisioner == "kubernetes.io/no-provisioner"
             if static:
                 await cluster.client.create(PERSISTENTVOLUMES, self.volume("node-2"))
-                patch = {"status": {"phase": "Available"}}
-                await cluster.client.patch(
-                    PERSISTENTVOLUMES, "disk", "", patch, subresource="status"
-                )
             await cluster.client.create(PODS, self.uses())
 
             def chosen() -> str:
@@ -487,11 +470,13 @@ class TestVolumes:
                 return str((meta.get("annotations") or {}).get(selected, ""))
 
             found = await cluster.wait_until(chosen, 15)
-            await cluster.advance(30)
-            assert not node_of(cluster, "p"), "not before the claim is bound"
             if not static:
-                await cluster.client.create(PERSISTENTVOLUMES, self.volume(found))
-            await self.bind(cluster)
+                await cluster.advance(30)
+                assert not node_of(cluster, "p"), "not before the claim is bound"
+                # What makes volumes names the claim on the new one.
+                made = self.volume(found)
+                made["spec"]["claimRef"] = {"namespace": "default", "name": "data"}
+                await cluster.client.create(PERSISTENTVOLUMES, made)
             await cluster.wait_until(lambda: node_of(cluster, "p"), 15)
             assert node_of(cluster, "p") == ("node-2" if static else found)
 
