@@ -23,6 +23,9 @@ from skiff.node.simulated import SimulatedRuntime
 MAX_OUTPUT_BYTES = 10 * 1024
 MAX_REDIRECTS = 10
 USER_AGENT = "kube-probe/1.36"
+HOOK_USER_AGENT = "kube-lifecycle/1.36"
+# What OpenSSL calls an answer that is no TLS record.
+NOT_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL")
 HEALTH_METHOD = "/grpc.health.v1.Health/Check"
 SERVING = 1
 _SERVING_NAMES = {0: "UNKNOWN", 1: "SERVING", 2: "NOT_SERVING", 3: "SERVICE_UNKNOWN"}
@@ -41,10 +44,11 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Outcome and what to say of it."""
+    """Outcome and what to say of it; `plain`: a server was greeted with TLS that does not speak it."""
 
     outcome: Outcome
     output: str = ""
+    plain: bool = False
 
     @property
     def ok(self) -> bool:
@@ -155,16 +159,41 @@ async def tcp_connect(host: str, port: int, timeout_s: float) -> Result:
 
 async def http_get(action: HTTPGetAction, port: int, ip: str, timeout_s: float) -> Result:
     """An HTTP GET: 2xx and 3xx are success. Redirects are followed on the same host."""
-    scheme = (action.scheme or "HTTP").lower()
-    path = action.path if action.path.startswith("/") else f"/{action.path}"
-    url = f"{scheme}://{_joined(action.host or ip, port)}{path}"
+    url = _url(action, action.scheme or "HTTP", port, ip)
     headers = [(h.name, h.value) for h in action.http_headers]
     try:
         async with asyncio.timeout(timeout_s):
             return await _follow(url, headers)
     except TimeoutError:
-        why = "context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
-        return Result(Outcome.FAILURE, f'Get "{url}": {why}')
+        return Result(Outcome.FAILURE, _timed_out(url))
+
+
+async def http_answer(
+    action: HTTPGetAction, port: int, ip: str, timeout_s: float | None, user_agent: str
+) -> str:
+    """An HTTP GET that any answer satisfies; else why there was none. A server that answers a TLS
+    greeting in plain text is asked again without TLS."""
+    headers = [(h.name, h.value) for h in action.http_headers]
+    url = _url(action, action.scheme or "HTTP", port, ip)
+    try:
+        async with asyncio.timeout(timeout_s):
+            answer = await _exchange(url, headers, user_agent)
+            if isinstance(answer, Result) and answer.plain:
+                url = _url(action, "HTTP", port, ip)
+                answer = await _exchange(url, headers, user_agent)
+    except TimeoutError:
+        return _timed_out(url)
+    return answer.output if isinstance(answer, Result) else ""
+
+
+def _url(action: HTTPGetAction, scheme: str, port: int, ip: str) -> str:
+    path = action.path if action.path.startswith("/") else f"/{action.path}"
+    return f"{scheme.lower()}://{_joined(action.host or ip, port)}{path}"
+
+
+def _timed_out(url: str) -> str:
+    why = "context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
+    return f'Get "{url}": {why}'
 
 
 async def _follow(url: str, headers: list[tuple[str, str]]) -> Result:
@@ -186,7 +215,9 @@ async def _follow(url: str, headers: list[tuple[str, str]]) -> Result:
     return Result(Outcome.FAILURE, f'Get "{url}": stopped after {MAX_REDIRECTS} redirects')
 
 
-async def _exchange(url: str, headers: list[tuple[str, str]]) -> Result | tuple[int, str, str]:
+async def _exchange(
+    url: str, headers: list[tuple[str, str]], user_agent: str = USER_AGENT
+) -> Result | tuple[int, str, str]:
     """Status, Location header and the start of the body; a Result where there was no answer."""
     parts = urlsplit(url)
     host = parts.hostname or ""
@@ -198,20 +229,27 @@ async def _exchange(url: str, headers: list[tuple[str, str]]) -> Result | tuple[
         where = (
             f"dial tcp {_joined(host, port)}: connect: " if not isinstance(e, ssl.SSLError) else ""
         )
-        return Result(Outcome.FAILURE, f'Get "{url}": {where}{_why(e)}')
+        plain = isinstance(e, ssl.SSLError) and e.reason in NOT_TLS
+        why = "http: server gave HTTP response to HTTPS client" if plain else where + _why(e)
+        return Result(Outcome.FAILURE, f'Get "{url}": {why}', plain)
     try:
-        writer.write(_request(parts.netloc, parts.path or "/", parts.query, headers))
+        request = _request(parts.netloc, parts.path or "/", parts.query, headers, user_agent)
+        writer.write(request)
         status_line = await reader.readline()
         fields = status_line.split(None, 2)
         if len(fields) < 2 or not fields[0].startswith(b"HTTP/") or not fields[1].isdigit():
             why = "EOF" if not status_line else "malformed HTTP response"
             return Result(Outcome.FAILURE, f'Get "{url}": {why}')
-        location = ""
+        location, length = "", MAX_OUTPUT_BYTES
         while (line := await reader.readline()) not in (b"\r\n", b"\n", b""):
             name, _, value = line.partition(b":")
             if name.strip().lower() == b"location":
                 location = value.strip().decode(errors="replace")
-        body = await reader.read(MAX_OUTPUT_BYTES)
+            elif name.strip().lower() == b"content-length" and value.strip().isdigit():
+                length = min(length, int(value))
+        # A server may leave the connection open after an answer that has no body.
+        bodiless = not length or int(fields[1]) in (204, 304)
+        body = b"" if bodiless else await reader.read(length)
     except (OSError, ValueError, asyncio.IncompleteReadError) as e:
         return Result(Outcome.FAILURE, f'Get "{url}": {_why(e)}')
     finally:
@@ -219,10 +257,12 @@ async def _exchange(url: str, headers: list[tuple[str, str]]) -> Result | tuple[
     return int(fields[1]), location, body.decode(errors="replace")
 
 
-def _request(host: str, path: str, query: str, headers: list[tuple[str, str]]) -> bytes:
+def _request(
+    host: str, path: str, query: str, headers: list[tuple[str, str]], user_agent: str
+) -> bytes:
     given = {name.lower() for name, _ in headers}
     lines = [f"GET {path}{'?' + query if query else ''} HTTP/1.1"]
-    defaults = (("Host", host), ("User-Agent", USER_AGENT), ("Accept", "*/*"))
+    defaults = (("Host", host), ("User-Agent", user_agent), ("Accept", "*/*"))
     lines += [f"{n}: {v}" for n, v in defaults if n.lower() not in given]
     # A header that is given empty is left out, as Go does with User-Agent and Accept.
     lines += [f"{n}: {v}" for n, v in headers if v or n.lower() not in ("user-agent", "accept")]

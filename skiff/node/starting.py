@@ -20,16 +20,24 @@ from skiff.node.cgroups import cgroup_parent
 from skiff.node.hooks import HookFailed, run_hook
 from skiff.node.inputs import InputsNotReady, InvalidConfig
 from skiff.node.lifecycle.backoff import Backoffs
-from skiff.node.lifecycle.model import AnyContainer, Observed, Waiting, find_container
-from skiff.node.lifecycle.plan import Plan, Start, container_backoff_key
+from skiff.node.lifecycle.model import (
+    AnyContainer,
+    Observed,
+    Waiting,
+    find_container,
+    grace_period_s,
+)
+from skiff.node.lifecycle.plan import Plan, Start, Stop, container_backoff_key
 from skiff.node.lifecycle.termination import MINIMUM_GRACE_S
 from skiff.node.probers import Target
 from skiff.node.pulling import ImageProblem
 from skiff.node.runtime import ContainerConfig, ContainerState, RuntimeRemoteError, SandboxConfig
 from skiff.node.security import SecurityRefused
-from skiff.node.tools import NORMAL, WARNING, PodTools
+from skiff.node.stopping import pre_stop
+from skiff.node.tools import NORMAL, WARNING, PodTools, described
 
 KEPT_DEAD_CONTAINERS = 1
+HOOK_FAILED = "PostStartHookError"
 
 log = logging.getLogger(__name__)
 
@@ -177,7 +185,8 @@ class Starter:
             self.waiting[start.name] = e.waiting
             reason, message = e.waiting.reason, e.waiting.message
             text = reason if "Image" in reason else message
-            self.tools.events.container(pod, start.name, WARNING, "Failed", f"Error: {text}")
+            if reason != HOOK_FAILED:
+                self.tools.events.container(pod, start.name, WARNING, "Failed", f"Error: {text}")
             if e.retry_at:
                 self.retry_at = max(self.retry_at, e.retry_at)
             return False
@@ -267,20 +276,28 @@ class Starter:
             target = Target(container, container_id, ips[0] if ips else tools.facts().ips[0])
             await run_hook(hook, target, tools.runtime, tools.clock)
         except HookFailed as e:
-            log.debug("pod %s: postStart of %s: %s", pod.metadata.name, container.name, e)
-            message = "PostStartHook failed"
-            tools.events.container(pod, container.name, WARNING, "FailedPostStartHook", message)
-            tools.events.container(pod, container.name, NORMAL, "Killing", "FailedPostStartHook")
-            await self._stop_quietly(container_id)
-            raise StartFailed("PostStartHookError", message) from e
+            # Its words stay out of the event, which more people may read.
+            tools.events.container(
+                pod, container.name, WARNING, "FailedPostStartHook", "PostStartHook failed"
+            )
+            message = e.told(f'Container "{container.name}" in Pod "{described(pod)}"')
+            await self._kill(
+                pod, Stop(container_id, container.name, "FailedPostStartHook", grace_period_s(pod))
+            )
+            raise StartFailed(HOOK_FAILED, message) from e
         finally:
             self.hooking.discard(container_id)
 
-    async def _stop_quietly(self, container_id: str) -> None:
+    async def _kill(self, pod: Pod, stop: Stop) -> None:
+        tools = self.tools
+        tools.events.container(pod, stop.name, NORMAL, "Killing", stop.message)
+        deadline = tools.clock.monotonic() + stop.grace_period_s
+        await pre_stop(tools, pod, stop)
+        remaining = max(MINIMUM_GRACE_S, round(deadline - tools.clock.monotonic()))
         try:
-            await self.tools.runtime.stop_container(container_id, MINIMUM_GRACE_S)
+            await tools.runtime.stop_container(stop.container_id, remaining)
         except RuntimeRemoteError as e:
-            log.warning("stopping container %s: %s", container_id, e)
+            log.warning("stopping container %s: %s", stop.container_id, e)
 
     async def _refresh(self) -> None:
         try:

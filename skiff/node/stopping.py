@@ -1,12 +1,13 @@
 """Stopping containers: the preStop hook, then the stop signal, then KILL when the grace period is over.
 
 One task for each container, so that they stop side by side and a shorter grace period can overtake a
-longer one.
+longer one. A sidecar's waits between hook and signal until it is its turn.
 
 Source: https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ class _Stopping:
 
     task: asyncio.Task[None]
     grace_period_s: int
+    turn: asyncio.Event
 
 
 class Stopper:
@@ -53,28 +55,34 @@ class Stopper:
     def stop(self, pod: Pod, stop: Stop) -> None:
         """Stop a container; where that is under way, only sooner."""
         running = self._stops.get(stop.container_id)
+        turn = asyncio.Event() if running is None else running.turn
+        if not stop.held:
+            turn.set()
         if running is not None:
             if running.grace_period_s <= stop.grace_period_s:
                 return
             running.task.cancel()
         else:
             self._tools.events.container(pod, stop.name, NORMAL, "Killing", stop.message)
-        work = self._stop_container(pod, stop, hook=running is None)
+        work = self._stop_container(pod, stop, turn, hook=running is None)
         task = self._spawn(work, f"stop {stop.name}")
-        self._stops[stop.container_id] = _Stopping(task, stop.grace_period_s)
+        self._stops[stop.container_id] = _Stopping(task, stop.grace_period_s, turn)
 
-    async def _stop_container(self, pod: Pod, stop: Stop, *, hook: bool) -> None:
+    async def _stop_container(
+        self, pod: Pod, stop: Stop, turn: asyncio.Event, *, hook: bool
+    ) -> None:
         tools = self._tools
         me = asyncio.current_task()
         try:
-            remaining = float(stop.grace_period_s)
+            deadline = tools.clock.monotonic() + stop.grace_period_s
             if hook:
-                began_at = tools.clock.monotonic()
-                await self._pre_stop(pod, stop)
-                remaining -= tools.clock.monotonic() - began_at
-            await tools.runtime.stop_container(
-                stop.container_id, max(MINIMUM_GRACE_S, round(remaining))
-            )
+                await pre_stop(tools, pod, stop)
+            if not turn.is_set():
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(max(0.0, deadline - tools.clock.monotonic())):
+                        await turn.wait()
+            remaining = round(deadline - tools.clock.monotonic())
+            await tools.runtime.stop_container(stop.container_id, max(MINIMUM_GRACE_S, remaining))
             await tools.observer.refresh()
         except RuntimeRemoteError as e:
             text = f'error killing pod: failed to "KillContainer" for "{stop.name}": {e.message}'
@@ -86,24 +94,23 @@ class Stopper:
                 del self._stops[stop.container_id]
             self._done()
 
-    async def _pre_stop(self, pod: Pod, stop: Stop) -> None:
-        found = find_container(pod, stop.name)
-        lifecycle = found[1].lifecycle if found else None
-        if found is None or lifecycle is None or lifecycle.pre_stop is None:
-            return
-        if stop.grace_period_s <= 0:
-            return
-        tools = self._tools
-        sandbox = tools.observer.pod(pod.metadata.uid).sandbox
-        ips = sandbox.ips if sandbox and sandbox.ips else tools.facts().ips
-        target = Target(found[1], stop.container_id, ips[0])
-        try:
-            async with asyncio.timeout(stop.grace_period_s):
-                await run_hook(
-                    lifecycle.pre_stop, target, tools.runtime, tools.clock, stop.grace_period_s
-                )
-        except (HookFailed, TimeoutError) as e:
-            log.debug("pod %s: preStop of %s: %s", described(pod), stop.name, e)
-            tools.events.container(
-                pod, stop.name, WARNING, "FailedPreStopHook", "PreStopHook failed"
+
+async def pre_stop(tools: PodTools, pod: Pod, stop: Stop) -> None:
+    """Run the container's preStop hook, if it has one, within the grace period."""
+    found = find_container(pod, stop.name)
+    lifecycle = found[1].lifecycle if found else None
+    if found is None or lifecycle is None or lifecycle.pre_stop is None:
+        return
+    if stop.grace_period_s <= 0:
+        return
+    sandbox = tools.observer.pod(pod.metadata.uid).sandbox
+    ips = sandbox.ips if sandbox and sandbox.ips else tools.facts().ips
+    target = Target(found[1], stop.container_id, ips[0])
+    try:
+        async with asyncio.timeout(stop.grace_period_s):
+            await run_hook(
+                lifecycle.pre_stop, target, tools.runtime, tools.clock, stop.grace_period_s
             )
+    except (HookFailed, TimeoutError) as e:
+        log.debug("pod %s: preStop of %s: %s", described(pod), stop.name, e)
+        tools.events.container(pod, stop.name, WARNING, "FailedPreStopHook", "PreStopHook failed")

@@ -227,14 +227,15 @@ def test_sidecars_end_last_in_reverse():
     pod = make(init=("a*", "b*"), deleted=True)
     a, b, main = (seen(n, "running") for n in ("a", "b", "main"))
 
-    def stopped(*running: SeenContainer, at: float = NOW) -> list[tuple[str, int]]:
+    def stopped(*running: SeenContainer, at: float = NOW) -> list[tuple[str, bool]]:
         ending = plan_ending(pod, observed(*running), 30, NOW, at)
-        return [(s.name, s.grace_period_s) for s in ending.stops]
+        assert {s.grace_period_s for s in ending.stops} == {30}
+        return [(s.name, s.held) for s in ending.stops]
 
-    assert stopped(a, b, main) == [("main", 30)]
-    assert stopped(a, b, at=NOW + 10) == [("b", 20)]
-    assert stopped(a, at=NOW + 12) == [("a", 18)]
-    assert stopped(a, b, main, at=NOW + 31) == [("main", 30), ("b", 2), ("a", 2)]
+    assert stopped(a, b, main) == [("main", False), ("b", True), ("a", True)]
+    assert stopped(a, b, at=NOW + 10) == [("b", False), ("a", True)]
+    assert stopped(a, at=NOW + 12) == [("a", False)]
+    assert stopped(a, b, main, at=NOW + 31) == [("main", False), ("b", False), ("a", False)]
     assert plan_ending(pod, observed(), 30, NOW, NOW).ended
 
 

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from skiff.aio.clock import parse_rfc3339
 from skiff.api.resources import CONFIGMAPS, PODS, RESOURCES, SECRETS
 from skiff.node.runtime import ExecResult
 from skiff.node.simulated import annotations
@@ -501,12 +502,53 @@ def test_hooks_run_around_the_containers_life():
     run(test)
 
 
+def test_sidecars_hooks_run_at_once_and_their_ends_in_turn():
+    calls: list[tuple[str, float]] = []
+
+    async def test(w: World) -> None:
+        def handler(container_id: str, command) -> ExecResult:
+            calls.append((command[0], w.clock.now()))
+            return ExecResult(b"", b"", 0)
+
+        def drains(name: str, **fields) -> dict:
+            hook = {"preStop": {"exec": {"command": [name]}}}
+            return container(name, lifecycle=hook, **fields)
+
+        w.simulated.exec_handler = handler
+        init = [drains("a", restartPolicy="Always"), drains("b", restartPolicy="Always")]
+        marks = annotations(stop_seconds=4)
+        await w.create(pod("web", drains("main"), initContainers=init, annotations=marks))
+        await w.running("web")
+        began = w.clock.now()
+        await w.delete("web")
+        found = await w.pod_until("web", lambda p: "terminated" in state(p, "b"))
+        ends = [parse_rfc3339(state(found, n)["terminated"]["finishedAt"]) for n in ("main", "b")]
+        assert ends[0] < ends[1]
+        assert "running" in state(found, "a")
+        await w.gone("web")
+        assert sorted(name for name, _ in calls) == ["a", "b", "main"]
+        assert all(at - began < 1 for _, at in calls)
+        assert w.clock.now() - began > 3 * 4
+
+    run(test)
+
+
 def test_a_failed_post_start_hook_restarts_the_container():
     async def test(w: World) -> None:
         failing = [True]
         w.simulated.exec_handler = lambda *_: ExecResult(b"", b"no", 1 if failing[0] else 0)
         await w.create(pod("web", container(lifecycle={"postStart": NOTHING})))
         await w.event("web", "FailedPostStartHook", "PostStartHook failed")
+        await w.event("web", "Killing", "FailedPostStartHook")
+        found = await w.pod_until(
+            "web", lambda p: state(p).get("waiting", {}).get("reason") == "PostStartHookError"
+        )
+        uid = found["metadata"]["uid"]
+        assert state(found)["waiting"]["message"] == (
+            f'Exec lifecycle hook ([true]) for Container "main" in Pod "web_default({uid})" failed - '
+            "error: command 'true' exited with 1: no, message: \"no\""
+        )
+        assert not [e for e in await w.events("web") if e[1] == "Failed"]
         failing[0] = False
         found = await w.running("web")
         assert status_of(found)["restartCount"] >= 1

@@ -1,6 +1,7 @@
 """Probes: what they make of a pod (virtual time, simulated answers), and the checks themselves (loopback)."""
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import Awaitable, Callable
 
@@ -8,15 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from skiff.aio.clock import LoopClock
+from skiff.aio.entropy import Entropy
 from skiff.api.views.container import (
     Container,
     ContainerPort,
     ExecAction,
     HTTPGetAction,
     HTTPHeader,
+    LifecycleHandler,
     Probe,
     TCPSocketAction,
 )
+from skiff.node.hooks import HookFailed, run_hook
 from skiff.node.probers import (
     InvalidPort,
     NetworkProber,
@@ -28,7 +33,7 @@ from skiff.node.probers import (
 )
 from skiff.node.probes import Counter
 from skiff.node.runtime import ExecResult, RuntimeUnavailable
-from skiff.node.simulated import PREFIX
+from skiff.node.simulated import PREFIX, SimulatedRuntime
 from tests.node.world import World, container, pod, run, status_of
 
 HTTP = {"httpGet": {"path": "/healthz", "port": 8080}}
@@ -273,6 +278,98 @@ def test_http_headers_and_host_are_the_probes():
         assert sum(line.startswith("Host:") for line in lines) == 1
 
     serve(lambda r: (seen.append(r), b"HTTP/1.1 200 OK\r\n\r\n")[1], check)
+
+
+def test_an_answer_without_a_body_needs_no_end_of_the_connection():
+    async def check(port: int) -> None:
+        assert (await http_get(HTTPGetAction(path="/"), port, "127.0.0.1", 5)).ok
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        await reader.read()
+
+    serve_raw(connected, check)
+
+
+def nothing() -> tuple[SimulatedRuntime, LoopClock]:
+    clock = LoopClock(0.0)
+    return SimulatedRuntime(clock, Entropy(1)), clock
+
+
+def test_hooks_take_any_answer_and_fall_back_to_plain_text():
+    seen: list[bytes] = []
+
+    async def check(port: int) -> None:
+        target = Target(Container(name="main"), "id", "127.0.0.1")
+        for scheme in ("HTTP", "HTTPS"):
+            action = HTTPGetAction(path="/hook", port=port, scheme=scheme)
+            handler = LifecycleHandler(http_get=action)
+            await run_hook(handler, target, *nothing())
+        assert [r.split(b" ", 2)[1] for r in seen] == [b"/hook"] * 2
+        assert b"User-Agent: kube-lifecycle/1.36\r\n" in seen[0]
+
+    def answer(request: bytes) -> bytes:
+        seen.append(request)
+        return b"HTTP/1.1 500 No\r\n\r\nno"
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        first = await reader.read(4096)
+        writer.write(answer(first) if first.startswith(b"GET ") else b"HTTP/1.0 400 Bad\r\n\r\n")
+
+    serve_raw(connected, check)
+
+
+Connected = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+def serve_raw(connected: Connected, check: Callable[[int], Awaitable[None]]) -> None:
+    """Run `check(port)` beside a server that does as `connected` says."""
+    open_now: set[asyncio.Task] = set()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        open_now.add(task)
+        try:
+            await connected(reader, writer)
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+            open_now.discard(task)
+
+    async def main() -> None:
+        server = await asyncio.start_server(handle, "127.0.0.1", 0)
+        try:
+            async with asyncio.timeout(20):
+                await check(server.sockets[0].getsockname()[1])
+                while open_now:
+                    await asyncio.wait(set(open_now))
+        finally:
+            server.close()
+
+    asyncio.run(main())
+
+
+def test_hooks_that_cannot_be_run_say_so():
+    async def main() -> None:
+        target = Target(Container(name="main"), "id", "127.0.0.1")
+        runtime, clock = nothing()
+        tcp = LifecycleHandler(tcp_socket=TCPSocketAction(port=1))
+        with pytest.raises(HookFailed) as e:
+            await run_hook(tcp, target, runtime, clock)
+        assert e.value.told("x") == "Cannot run handler: invalid handler"
+        http = LifecycleHandler(http_get=HTTPGetAction(path="/a", port="web"))
+        with pytest.raises(HookFailed) as e:
+            await run_hook(http, target, runtime, clock)
+        assert e.value.told('Container "main" in Pod "p"') == (
+            'HTTP lifecycle hook (/a) for Container "main" in Pod "p" failed - '
+            'error: couldn\'t find port: "web" in container main'
+        )
+
+    asyncio.run(main())
 
 
 def test_redirects_are_followed_on_the_same_host_only():

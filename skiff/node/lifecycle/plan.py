@@ -49,13 +49,15 @@ class Start:
 @dataclass(frozen=True, slots=True)
 class Stop:
     """Stop a running container. `message` is the Killing event's; `replaces`: it is started anew
-    after that, whatever the restart policy says."""
+    after that, whatever the restart policy says; `held`: its hook runs now, the rest waits for its
+    turn, which a later Stop that is not held gives."""
 
     container_id: str
     name: str
     message: str
     grace_period_s: int
     replaces: bool = False
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,14 @@
 """How a pod ends: which containers to stop now, which later.
 
-Regular, init and ephemeral containers are stopped at once. Sidecars wait until all of those have
-ended, then go one after another, last first, so that each outlives what it serves; when the grace
-period is over, all go.
+Regular, init and ephemeral containers are stopped at once. Sidecars run their preStop hooks at once
+too, then wait until all of those have ended and go one after another, last first, so that each
+outlives what it serves; when the grace period is over, all go.
 
 Source: https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination and
 …/#termination-with-sidecars
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from skiff.api.views.pod import Pod
 from skiff.node.lifecycle.model import Kind, Observed, SeenContainer, kind_of_init
@@ -32,14 +32,12 @@ def plan_ending(pod: Pod, observed: Observed, grace_s: int, began_at: float, now
     if not running:
         return Ending(ended=True)
     deadline = began_at + grace_s
-    remaining = max(MINIMUM_GRACE_S, round(deadline - now))
     sidecars = _sidecars_last_first(pod, running)
     others = [c for c in running if c not in sidecars]
     stops = [_stop(c, grace_s) for c in others]
-    if now >= deadline:
-        stops += [_stop(c, MINIMUM_GRACE_S) for c in sidecars]
-    elif not others and sidecars:
-        stops.append(_stop(sidecars[0], remaining))
+    for index, sidecar in enumerate(sidecars):
+        held = now < deadline and (bool(others) or index > 0)
+        stops.append(replace(_stop(sidecar, grace_s), held=held))
     waits = bool(sidecars) and now < deadline
     return Ending(tuple(stops), deadline if waits else None)
 
