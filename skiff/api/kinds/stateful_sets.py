@@ -76,7 +76,10 @@ class StatefulSetStrategy(Strategy):
             message = "must be greater than or equal to 0"
             errors.append(fe.invalid("spec.ordinals.start", start, message))
         errors += validate_selector(spec, "spec", EMPTY_SELECTOR["StatefulSet"])
-        errors += validate_workload_template(spec, "spec", kind="StatefulSet")
+        claims = [
+            c.get("metadata", {}).get("name", "") for c in spec.get("volumeClaimTemplates", ())
+        ]
+        errors += validate_workload_template(spec, "spec", kind="StatefulSet", claims=claims)
         for i, claim in enumerate(spec.get("volumeClaimTemplates", ())):
             at = f"spec.volumeClaimTemplates[{i}].spec"
             errors += validate_claim_spec(claim.get("spec", {}), at)

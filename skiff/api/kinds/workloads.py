@@ -1,5 +1,6 @@
 """What the workload kinds share: a selector that matches the template, replicas, rolling parameters."""
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 from skiff.api.kinds import errors as fe
@@ -46,9 +47,17 @@ def validate_selector(
 
 
 def validate_workload_template(
-    spec: dict[str, Any], path: str, *, policies: tuple[str, ...] = ("Always",), kind: str = ""
+    spec: dict[str, Any],
+    path: str,
+    *,
+    policies: tuple[str, ...] = ("Always",),
+    kind: str = "",
+    claims: Iterable[str] = (),
 ) -> FieldErrors:
-    """The template is valid, its labels match the selector, and its pods restart as the kind needs."""
+    """The template is valid, its labels match the selector, and its pods restart as the kind needs.
+
+    `claims` are the names of volumes that pods will have besides those of the template.
+    """
     template = spec.get("template", {})
     at = f"{path}.template"
     labels = template.get("metadata", {}).get("labels", {})
@@ -57,7 +66,7 @@ def validate_workload_template(
     selects = selector and (selector.get("matchLabels") or selector.get("matchExpressions"))
     if selector and selects and not selector_matches(selector, labels):
         errors.append(fe.invalid(f"{at}.metadata.labels", labels, _MISMATCH))
-    errors += validate_template(template, at)
+    errors += validate_template(_with_claims(template, claims), at)
     pod = template.get("spec", {})
     policy = pod.get("restartPolicy")
     if policy and policy not in policies:
@@ -66,6 +75,21 @@ def validate_workload_template(
         message = f"activeDeadlineSeconds in {kind} is not Supported"
         errors.append(fe.forbidden(f"{at}.spec.activeDeadlineSeconds", message))
     return errors
+
+
+def _with_claims(template: dict[str, Any], claims: Iterable[str]) -> dict[str, Any]:
+    """The template as pods will have it, claims among its volumes."""
+    pod = template.get("spec", {})
+    volumes = pod.get("volumes", [])
+    known = {v.get("name") for v in volumes}
+    more = [
+        {"name": name, "persistentVolumeClaim": {"claimName": name}}
+        for name in claims
+        if name not in known and not names.dns1123_label(name)
+    ]
+    if not more:
+        return template
+    return {**template, "spec": {**pod, "volumes": [*volumes, *more]}}
 
 
 def validate_not_negative(spec: dict[str, Any], path: str, *fields: str) -> FieldErrors:
