@@ -34,6 +34,7 @@ from skiff.server.authn.impersonation import impersonate
 from skiff.server.authz.messages import forbidden
 from skiff.server.convert import converters
 from skiff.server.engine import Engine
+from skiff.server.flow import FlowControl, Rejected
 from skiff.server.hooks.services import rebuild
 from skiff.server.permissive import AllowAll, NoAdmission, anybody
 from skiff.server.request import RequestInfo, parse
@@ -60,6 +61,8 @@ WARNING_MAX_CHARS = 4096
 _MUTATING: Final = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 _NAMELESS: Final = frozenset({"list", "watch", "create", "deletecollection"})
 _NO_STORE: Final = ("Cache-Control", "no-cache, private")
+_TEXT: Final = "text/plain; charset=utf-8"
+_REJECTED: Final = (("Retry-After", "1"), ("X-Content-Type-Options", "nosniff"))
 _NOT_FOUND: Final = "the server could not find the requested resource"
 _NOT_ALLOWED: Final = "the server does not allow this method on the requested resource"
 
@@ -84,6 +87,8 @@ class Parts:
     """By path prefix; the longest that matches at a slash answers."""
     connectors: Mapping[tuple[str, str, str], Connector] = field(default_factory=dict)
     """By (group, plural, subresource)."""
+    flows: FlowControl | None = None
+    """Which requests go first; None: nobody waits for a seat."""
     observe: Callable[[Call, int, float], None] | None = None
     """Told of every answer: the call, the status code, the seconds it took."""
     long_running: Callable[[RequestInfo, int], None] | None = None
@@ -117,6 +122,7 @@ class ApiServer:
         self._authorizer = parts.authorizer
         self._paths = dict(parts.paths)
         self._connectors = dict(parts.connectors)
+        self._flows = parts.flows
         self._observe = parts.observe
         self._long_running = parts.long_running
         self._clock = clock
@@ -166,10 +172,10 @@ class ApiServer:
         if found is None:
             raise Unauthorized("Unauthorized")
         result = self._authorized(call, found)
-        return result if isinstance(result, Response) else await result
+        return result if isinstance(result, Response) else await self._seated(call, result)
 
     def _authorized(self, call: Call, user: User) -> Response | Awaitable[Response]:
-        """Impersonate, authorize, route."""
+        """Impersonate, classify, authorize, route."""
         headers = call.request.headers
         if (
             "impersonate-user" in headers
@@ -178,10 +184,44 @@ class ApiServer:
         ):
             user = impersonate(user, headers, self._authorizer)
         call.user = user
+        flow = None
+        if self._flows is not None:
+            flow = call.flow = self._flows.classify(user, call.info)
         decision: Decision = self._authorizer.allowed(user, call.info)
         if not decision.allowed:
             raise forbidden(user, call.info, decision.reason)
+        if flow is not None:
+            flow.dispatched += 1
+            if flow.level.executing >= flow.level.seats:
+                return self._routed(call)
         return self._route(call)
+
+    async def _routed(self, call: Call) -> Response:
+        """Route what has to wait for a seat first."""
+        result = self._route(call)
+        return result if isinstance(result, Response) else await result
+
+    async def _seated(self, call: Call, result: Awaitable[Response]) -> Response:
+        """Await `result` with a seat of the call's priority level. Raises Rejected."""
+        flow, flows = call.flow, self._flows
+        if flow is None or flows is None:
+            return await result
+        level = flow.level
+        if level.executing < level.seats and not level.waiting:
+            level.executing += 1
+            flow.executing += 1
+        else:
+            try:
+                await flows.seat(call, flow)
+            except BaseException:
+                flow.dispatched -= 1
+                if hasattr(result, "close"):
+                    result.close()
+                raise
+        try:
+            return await result
+        finally:
+            flows.hall.leave(flow)
 
     async def _later(self, call: Call, result: Awaitable[Response], started: float) -> Response:
         """An answer that has to wait."""
@@ -196,7 +236,7 @@ class ApiServer:
                     )
                 self._mutating += 1
             try:
-                response = await result
+                response = await self._seated(call, result)
             finally:
                 if mutating:
                     self._mutating -= 1
@@ -269,6 +309,8 @@ class ApiServer:
     def _finish(self, call: Call, response: Response, started: float) -> Response:
         """Add what every answer carries."""
         headers = (("Audit-Id", call.audit_id), _NO_STORE, *response.headers)
+        if call.flow is not None:
+            headers += call.flow.headers
         if call.warnings:
             headers += _warnings(call.warnings)
         response.headers = headers
@@ -289,6 +331,8 @@ class ApiServer:
             log.error("panic on %s %s", call.request.method, call.info.path, exc_info=error)
             error = InternalError(f"Internal error occurred: {type(error).__name__}: {error}")
         headers: tuple[tuple[str, str], ...] = ()
+        if isinstance(error, Rejected):
+            return Response(429, f"{error}\n".encode(), _TEXT, _REJECTED)
         if error.retry_after_s:
             headers = (("Retry-After", str(error.retry_after_s)),)
         body = error.status()

@@ -27,9 +27,11 @@ from skiff.server.bootstrap import Bootstrap, Facts
 from skiff.server.bootstrap.flow_status import FlowSchemaStatus
 from skiff.server.discovery import Catalog, Discovery
 from skiff.server.engine import Engine
-from skiff.server.health import Health
+from skiff.server.flow import FlowControl
+from skiff.server.health import Health, steps
 from skiff.server.metrics import Metrics
 from skiff.server.seams import Call, Connector, PathHandler, User
+from skiff.store.protocol import StoreError
 
 
 def _fresh_key() -> bytes:
@@ -97,8 +99,7 @@ class Assembly:
             engine, self.authenticate, issuer, audiences, self.admission
         )
         self._documents: dict[str, PathHandler] | None = None
-        self.health = Health()
-        self._bootstrapped = self.health.add_hook("rbac/bootstrap-roles")
+        self.health = Health(self._store_check)
         self.writes_under_way: Callable[[], int] = lambda: 0
         """Set by whoever has the server."""
         self.metrics = Metrics(
@@ -106,30 +107,43 @@ class Assembly:
         )
         self.catalog = Catalog(engine.registry.resources)
         engine.registry.changed.append(self.catalog.changed)
+        self.flows = FlowControl(engine)
+        self.metrics.registry.add(*self.flows.gauges())
         self.parts = Parts(
             authenticate=self.authenticate,
             authorizer=self.authorizer,
             admission=self.admission,
             paths=self._paths(),
             connectors=self._connectors(),
+            flows=self.flows,
             observe=self._observe,
         )
 
     async def start(self, handler: Handler) -> int:
         """Write what every cluster has; returns how many objects were written."""
         written = await Bootstrap(handler, self._engine, self.settings.facts).apply()
-        self._bootstrapped()
+        self.health.reached(steps.READ)
+        self.health.reached(steps.BOOTSTRAPPED)
         return written
 
     def components(self, handler: Handler) -> list[tuple[str, Component]]:
         """What goes on running beside the server, by name."""
-        return [
+        found: list[tuple[str, Component]] = [
             ("clusterrole-aggregation", Aggregation(handler, self._engine)),
             ("quota-status", QuotaStatus(handler, self._engine, self.ledger, self._engine.clock)),
             ("flow-schema-status", FlowSchemaStatus(handler, self._engine, self._engine.clock)),
             ("service-addresses", ServiceAddresses(handler, self._engine, self._engine.allocators)),
             ("kubernetes-service", Bootstrap(handler, self._engine, self.settings.facts)),
         ]
+        return [(name, self.health.noted(name, component)) for name, component in found]
+
+    def _store_check(self) -> str:
+        """What is wrong with the store: one that has failed or is closed says so when it is read."""
+        try:
+            self._engine.store.get("")
+        except StoreError as e:
+            return str(e)
+        return ""
 
     def _paths(self) -> dict[str, PathHandler]:
         facts = self.settings.facts
@@ -141,7 +155,7 @@ class Assembly:
             **issuer.handlers(),
         }
         paths.update(dict.fromkeys(("/openapi/v2", "/openapi/v3"), self._openapi))
-        discovery = Discovery(self.catalog, address, lambda: list(paths))
+        discovery = Discovery(self.catalog, address, lambda: [*paths, *self.health.paths()])
         paths.update(discovery.handlers())
         return paths
 

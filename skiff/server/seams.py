@@ -17,11 +17,14 @@ part it needs is one of the small Protocols below, handed in when the server is 
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from skiff.aio.http.message import Request, Response
 from skiff.api.resources import Resource
 from skiff.server.request import RequestInfo
+
+if TYPE_CHECKING:
+    from skiff.server.flow.levels import Flow
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,8 @@ class Call:
     warnings: list[str] = field(default_factory=list)
     resource: Resource | None = None
     """The resource of `info`, for connectors and verbs."""
+    flow: "Flow | None" = None
+    """The flow that the call belongs to, once it is classified (see `server/flow`)."""
 
 
 PathHandler = Callable[[Call], Response | Awaitable[Response]]

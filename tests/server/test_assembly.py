@@ -401,7 +401,8 @@ def test_paths_and_who_may_see_them():
         world = World()
         assert (await world.call("GET", "/readyz", user=None))[0] == 403
         await world.assembly.start(world.server.handle)
-        assert await world.must("GET", "/readyz", user=None) == b"ok"
+        async with running() as whole:
+            assert await whole.must("GET", "/readyz", user=None) == b"ok"
         version = await world.must("GET", "/version", user=None)
         assert version["major"].isdigit() and version["minor"].isdigit()
         assert (await world.call("GET", "/metrics", user=BOB))[0] == 403

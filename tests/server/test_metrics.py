@@ -6,7 +6,7 @@ import pytest
 
 from skiff.aio.http.message import Request
 from skiff.api.errors import NotFound
-from skiff.server.health import Health
+from skiff.server.health import Health, steps
 from skiff.server.metrics import Counter, Histogram, Metrics, Registry
 from skiff.server.request import parse
 from skiff.server.seams import Call, User
@@ -73,18 +73,22 @@ def test_counting_a_request_costs_microseconds():
     assert best < 20e-6
 
 
+def started(health: Health) -> None:
+    for _, milestone in steps.STEPS:
+        health.reached(milestone)
+
+
 def test_health_says_ok_or_which_check_failed():
     health = Health()
-    done = health.add_hook("rbac/bootstrap-roles")
     response = health.serve(call("/readyz"))
     assert response.status == 500
-    assert response.body.decode() == (
-        "[+]ping ok\n[+]log ok\n[-]poststarthook/rbac/bootstrap-roles failed: reason withheld\n"
-        "[+]shutdown ok\nreadyz check failed\n"
-    )
+    text = response.body.decode()
+    assert text.startswith("[+]ping ok\n[+]log ok\n[+]etcd ok\n[+]etcd-readiness ok\n")
+    assert "[-]poststarthook/rbac/bootstrap-roles failed: reason withheld\n" in text
+    assert text.endswith("[+]shutdown ok\nreadyz check failed\n")
     excluded = health.serve(call("/livez", "exclude=poststarthook/rbac/bootstrap-roles&verbose"))
     assert "[+]poststarthook/rbac/bootstrap-roles excluded: ok\n" in excluded.body.decode()
-    done()
+    started(health)
     assert health.serve(call("/healthz")).body == b"ok"
     verbose = health.serve(call("/healthz", "verbose&exclude=nothing")).body.decode()
     assert verbose.endswith(
@@ -92,8 +96,48 @@ def test_health_says_ok_or_which_check_failed():
         "healthz check passed\n"
     )
     assert health.serve(call("/healthz/ping")).body == b"ok"
+    assert health.serve(call("/livez/poststarthook/crd-informer-synced")).body == b"ok"
     health.stop()
     assert health.serve(call("/livez")).status == 200
     assert health.serve(call("/readyz")).status == 500
     with pytest.raises(NotFound):
         health.serve(call("/readyz/unknown"))
+
+
+def test_the_checks_are_kubernetes_own():
+    health = Health()
+    started(health)
+    common = {
+        "ping", "log", "etcd", "autoregister-completion",
+        "poststarthook/start-apiserver-admission-initializer",
+        "poststarthook/generic-apiserver-start-informers",
+        "poststarthook/start-apiextensions-informers",
+        "poststarthook/start-apiextensions-controllers",
+        "poststarthook/crd-informer-synced",
+        "poststarthook/bootstrap-controller",
+        "poststarthook/start-system-namespaces-controller",
+        "poststarthook/scheduling/bootstrap-system-priority-classes",
+        "poststarthook/start-cluster-authentication-info-controller",
+        "poststarthook/start-kube-aggregator-informers",
+        "poststarthook/apiservice-registration-controller",
+        "poststarthook/apiservice-status-local-available-controller",
+        "poststarthook/kube-apiserver-autoregistration",
+        "poststarthook/apiservice-openapi-controller",
+    }  # fmt: skip
+    for endpoint in ("healthz", "livez", "readyz"):
+        lines = health.serve(call(f"/{endpoint}", "verbose=1")).body.decode().splitlines()
+        assert {f"[+]{name} ok" for name in common} <= set(lines)
+        assert lines[-1] == f"{endpoint} check passed"
+        ready = {"[+]informer-sync ok", "[+]etcd-readiness ok", "[+]shutdown ok"}
+        assert ready & set(lines) == (ready if endpoint == "readyz" else set())
+    assert {"/livez/ping", "/readyz/informer-sync"} <= set(health.paths())
+    assert "/livez/informer-sync" not in health.paths()
+
+
+def test_a_broken_store_is_unhealthy():
+    health = Health(lambda: "closed")
+    started(health)
+    response = health.serve(call("/livez"))
+    assert (response.status, b"[-]etcd failed: reason withheld" in response.body) == (500, True)
+    assert health.serve(call("/livez/etcd")).body == b"internal server error: closed\n"
+    assert health.serve(call("/livez", "exclude=etcd")).status == 200

@@ -1,5 +1,8 @@
 """`/healthz`, `/livez`, `/readyz`: whether the server works, check by check.
 
+The checks carry Kubernetes' names and stand in its order: `ping`, `log`, the store (`etcd`), what only
+readiness asks, then the steps of starting (`steps.py`), and whether the server is ending.
+
 Source: https://kubernetes.io/docs/reference/using-api/health-checks/.
 """
 
@@ -7,7 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from skiff.aio.http.message import Response
+from skiff.aio.run import Component
 from skiff.api.errors import NotFound
+from skiff.server.health import steps
 from skiff.server.seams import Call, PathHandler
 
 ENDPOINTS = ("healthz", "livez", "readyz")
@@ -26,25 +31,36 @@ class _Named:
 
 
 class Health:
-    """The checks, in the order in which they were added; "ping" is always there."""
+    """See the module's text. `store` says what is wrong with the store."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: Check = lambda: "") -> None:
         self._checks: list[_Named] = []
-        self._pending: dict[str, None] = {}
+        self._pending = {milestone for _, milestone in steps.STEPS}
         self._stopping = False
         self.add("ping", lambda: "")
         self.add("log", lambda: "")
+        self.add("etcd", store)
+        self.add("etcd-readiness", store, ("readyz",))
+        self.add("informer-sync", lambda: self._due(steps.READ), ("readyz",))
+        for name, milestone in steps.STEPS:
+            full = name if name in steps.PLAIN else f"poststarthook/{name}"
+            self.add(full, lambda milestone=milestone: self._due(milestone))  # type: ignore[misc]
+        self.add("shutdown", self._shutdown, ("readyz",))
 
     def add(self, name: str, check: Check, endpoints: Sequence[str] = ENDPOINTS) -> None:
         """Ask this too, under these endpoints."""
         self._checks.append(_Named(name, check, endpoints))
 
-    def add_hook(self, name: str) -> Callable[[], None]:
-        """A step of starting (`poststarthook/<name>`): not healthy until the result is called."""
-        self._pending[name] = None
-        check = f"poststarthook/{name}"
-        self.add(check, lambda: "not finished" if name in self._pending else "")
-        return lambda: self._pending.pop(name, None)
+    def reached(self, milestone: str) -> None:
+        """The steps that belong to `milestone` are done."""
+        self._pending.discard(milestone)
+
+    def noted(self, name: str, component: Component) -> Component:
+        """`component`, which reaches the milestone `name` when it has started."""
+        return steps.Noted(component, lambda: self.reached(name))
+
+    def _due(self, milestone: str) -> str:
+        return "not finished" if milestone in self._pending else ""
 
     def stop(self) -> None:
         """From now on the server is not ready."""
@@ -54,12 +70,14 @@ class Health:
         """By path prefix."""
         return {f"/{endpoint}": self.serve for endpoint in ENDPOINTS}
 
+    def paths(self) -> list[str]:
+        """Every endpoint's checks, each of which can be asked alone."""
+        return [f"/{e}/{c.name}" for c in self._checks for e in c.endpoints]
+
     def serve(self, call: Call) -> Response:
         """One endpoint, or one check of it."""
         endpoint, _, name = call.info.path.strip("/").partition("/")
         checks = [c for c in self._checks if endpoint in c.endpoints]
-        if endpoint == "readyz":
-            checks.append(_Named("shutdown", self._shutdown, (endpoint,)))
         if name:
             return self._one(checks, name)
         verbose = "verbose" in call.info.all_options
