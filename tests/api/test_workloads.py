@@ -2,11 +2,13 @@
 
 import pytest
 
-from skiff.api.kinds import cron, strategy_for
+from skiff.api import cron
+from skiff.api.kinds import strategy_for
 from skiff.api.resources import JOBS, REPLICASETS
 
 from .kinds import NOW, container, created, faults, row, updated, workload
 
+CLAIM = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
 MISMATCH = "`selector` does not match template `labels`"
 
 
@@ -65,6 +67,20 @@ def test_deployment_defaults():
 )  # fmt: skip
 def test_rules(obj, expected):
     assert faults(obj) == expected
+
+
+def test_a_statefulsets_containers_mount_its_claims():
+    def mounting(name):
+        template = {"metadata": {"name": "www"}, "spec": CLAIM}
+        obj = workload("StatefulSet", volumeClaimTemplates=[template])
+        mount = {"name": name, "mountPath": "/www"}
+        obj["spec"]["template"]["spec"]["containers"][0]["volumeMounts"] = [mount]
+        return obj
+
+    assert faults(mounting("www")) == []
+    assert faults(mounting("other")) == [
+        'spec.template.spec.containers[0].volumeMounts[0].name: Not found: "other"'
+    ]
 
 
 def test_a_deployments_selector_is_immutable():
@@ -217,6 +233,21 @@ def test_cron_job_defaults():
         ("*/0 * * * *", "step of range should be a positive number: */0"),
         ("x * * * *", 'failed to parse int from x: strconv.Atoi: parsing "x": invalid syntax'),
         ("@often", "unrecognized descriptor: @often"),
+        ("* * * * 7", "end of range (7) above maximum (6): 7"),
+        ("0-9/2/3 * * * *", "too many slashes: 0-9/2/3"),
+        ("1-2-3 * * * *", "too many hyphens: 1-2-3"),
+        ("1,,2 * * * *", ""),
+        ("@every 10ms", ""),
+        ("@every 5", 'failed to parse duration @every 5: time: missing unit in duration "5"'),
+        (
+            "@every 5y",
+            'failed to parse duration @every 5y: time: unknown unit "y" in duration "5y"',
+        ),
+        ("TZ=UTC 0 0 * * *", ""),
+        (
+            "CRON_TZ=Mars/Base 0 0 * * *",
+            "provided bad location Mars/Base: unknown time zone Mars/Base",
+        ),
     ],
 )
 def test_schedules(schedule, fault):
@@ -301,3 +332,228 @@ def test_controller_revisions_are_immutable():
     }  # fmt: skip
     _, errors = updated(obj, lambda o: o.update(data={}))
     assert errors == ["data: Invalid value: {}: field is immutable"]
+
+
+def failure_policy(**rule):
+    return {"podFailurePolicy": {"rules": [rule]}}
+
+
+def success_policy(**rule):
+    return {
+        "successPolicy": {"rules": [rule]}, "completionMode": "Indexed", "completions": 5,
+        "parallelism": 2,
+    }  # fmt: skip
+
+
+OMIT = "spec.podFailurePolicy.rules[0]: Invalid value: specifying "
+EXIT = "spec.podFailurePolicy.rules[0].onExitCodes"
+MET = "spec.successPolicy.rules[0]"
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        (failure_policy(action="Count"),
+         [OMIT + "one of OnExitCodes and OnPodConditions is required"]),
+        (failure_policy(action="Ignore", onExitCodes={"operator": "In", "values": [1]},
+                        onPodConditions=[{"type": "DisruptionTarget"}]),
+         [OMIT + "both OnExitCodes and OnPodConditions is not supported"]),
+        (failure_policy(action="FailIndex", onExitCodes={"operator": "In", "values": [0, 3, 2, 2],
+                                                         "containerName": "x"}),
+         ['spec.podFailurePolicy.rules[0].action: Invalid value: "FailIndex": requires the '
+          "backoffLimitPerIndex to be set",
+          EXIT + '.containerName: Invalid value: "x": must be one of the container or initContainer '
+          "names in the pod template",
+          EXIT + ".values[0]: Invalid value: 0: must not be 0 for the In operator",
+          EXIT + ".values[3]: Duplicate value: 2",
+          EXIT + ".values: Invalid value: [0,3,2,2]: must be ordered"]),
+        (failure_policy(action="Count", onPodConditions=[{"type": "x/y/z", "status": "Maybe"}])
+         | {"podReplacementPolicy": "TerminatingOrFailed"},
+         ['spec.podReplacementPolicy: Unsupported value: "TerminatingOrFailed": supported values: '
+          '"Failed"']),
+        ({"maxFailedIndexes": 1},
+         ["spec.backoffLimitPerIndex: Required value: when maxFailedIndexes is specified",
+          "spec.maxFailedIndexes: Invalid value: 1: requires indexed completion mode"]),
+        ({"successPolicy": {"rules": []}},
+         ['spec.successPolicy: Invalid value: {"rules":[]}: requires indexed completion mode']),
+        (success_policy(),
+         [MET + ": Required value: at least one of succeededCount or succeededIndexes must be specified"]),
+        (success_policy(succeededIndexes="0-2,2"),
+         [MET + '.succeededIndexes: Invalid value: "0-2,2": error parsing succeededIndexes: '
+          "non-increasing order, previous: 2, current: 2"]),
+        (success_policy(succeededIndexes="0-2-3"),
+         [MET + '.succeededIndexes: Invalid value: "0-2-3": error parsing succeededIndexes: the '
+          'fragment "0-2-3" violates the requirement that an index interval can have at most two '
+          "parts separated by '-'"]),
+        (success_policy(succeededIndexes="0,7"),
+         [MET + '.succeededIndexes: Invalid value: "0,7": error parsing succeededIndexes: too large '
+          'index: "7"']),
+        (success_policy(succeededIndexes="0,1", succeededCount=3),
+         [MET + ".succeededCount: Invalid value: 3: must be less than or equal to 2 (the number of "
+          "indexes in the specified succeededIndexes field)"]),
+        ({"managedBy": "me"},
+         ['spec.managedBy: Invalid value: "me": must be a domain-prefixed path (such as "acme.io/foo")']),
+        ({"managedBy": "example.com/me"}, []),
+    ],
+)  # fmt: skip
+def test_rules_of_job_policies(spec, expected):
+    found = faults(job(**spec))
+    assert [f for f in found if "onPodConditions" not in f] == expected
+
+
+def test_a_job_that_brings_the_labels_of_another_is_refused():
+    obj = job()
+    obj["spec"]["template"]["metadata"]["labels"]["controller-uid"] = "other"
+    at = "spec.template.metadata.labels"
+    (fault,) = faults(obj)
+    assert fault.startswith(f"{at}[controller-uid]: Invalid value: ")
+    assert fault.endswith(": must be 'u-1'")
+    obj = job()
+    obj["spec"]["selector"] = {"matchLabels": {"app": "web"}}
+    assert "spec.selector: Invalid value: " in faults(obj)[0]
+    assert faults(obj)[0].endswith(": `selector` not auto-generated")
+    obj["spec"]["manualSelector"] = True
+    assert faults(obj) == []
+
+
+def test_an_indexed_job_changes_its_size_in_tandem():
+    old = created(job(completionMode="Indexed", completions=3, parallelism=2))
+    _, errors = updated(old, lambda o: o["spec"].update(completions=4))
+    assert errors == [
+        "spec.completions: Invalid value: 4: can only be modified in tandem with spec.parallelism"
+    ]
+    _, errors = updated(old, lambda o: o["spec"].update(completions=4, parallelism=4))
+    assert errors == []
+    _, errors = updated(created(job()), lambda o: o["spec"].update(completions=4, parallelism=4))
+    assert errors == ["spec.completions: Invalid value: 4: field is immutable"]
+
+
+def test_a_jobs_name_becomes_host_names():
+    obj = job(completionMode="Indexed", completions=11, parallelism=1)
+    obj["metadata"]["name"] = "x" * 61
+    assert faults(obj) == [
+        f'metadata.name: Invalid value: "{"x" * 61}": will not able to create pod with invalid DNS '
+        f"label: {'x' * 61}-10"
+    ]
+    obj = job()
+    obj["metadata"]["name"] = "a.b"
+    (warning,) = strategy_for(JOBS).warnings(created(obj))
+    assert warning.startswith("metadata.name: this is used in Pod names and hostnames, which can")
+
+
+def test_what_of_a_suspended_jobs_template_may_change():
+    near = {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": []}}
+    wants = {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}}
+    suspended = created(job(suspend=True))
+
+    def pods(**change):
+        return lambda o: o["spec"]["template"]["spec"].update(change)
+
+    for change, allowed in ((pods(affinity=wants), True), (pods(affinity=near), False)):
+        _, errors = updated(suspended, change)
+        assert (errors == []) is allowed
+    started = created(job(suspend=True))
+    started["status"] = {"startTime": "2024-01-01T00:00:00Z"}
+    _, errors = updated(started, pods(nodeSelector={"a": "b"}))
+    assert errors
+    started["status"]["conditions"] = [{"type": "Suspended", "status": "True"}]
+    _, errors = updated(started, pods(nodeSelector={"a": "b"}))
+    assert errors == []
+    started["status"]["active"] = 1
+    _, errors = updated(started, pods(nodeSelector={"a": "b"}))
+    assert errors
+
+
+def true(*kinds):
+    return [{"type": kind, "status": "True"} for kind in kinds]
+
+
+THEN, LATER = "2024-01-01T00:00:00Z", "2024-01-02T00:00:00Z"
+BEGUN = {"startTime": THEN}
+DONE = BEGUN | {"completionTime": LATER, "conditions": true("SuccessCriteriaMet", "Complete")}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ({}, BEGUN | {"active": 1, "ready": 1}, []),
+        (BEGUN, DONE, []),
+        (BEGUN, DONE | {"active": 1}, ["status.active: Invalid value: 1: active>0 is invalid for finished job"]),
+        (BEGUN, {"startTime": LATER}, ["status.startTime: Required value: startTime cannot be removed for unsuspended job"]),
+        (BEGUN | {"failed": 1}, BEGUN, ["status.failed: Invalid value: 0: cannot decrease the failed counter"]),
+        (BEGUN | {"succeeded": 1}, BEGUN, ["status.succeeded: Invalid value: 0: cannot decrease the succeeded counter"]),
+        (DONE, BEGUN | {"conditions": true("SuccessCriteriaMet")},
+         ["status.conditions: Invalid value: cannot disable the terminal Complete=True condition"]),
+        (BEGUN, BEGUN | {"conditions": true("SuccessCriteriaMet", "Complete")},
+         ["status.completionTime: Required value: completionTime is required for Complete jobs"]),
+        (BEGUN, BEGUN | {"completionTime": LATER},
+         [f'status.completionTime: Invalid value: "{LATER}": cannot set completionTime when there is no '
+          "Complete=True condition"]),
+        (BEGUN, BEGUN | {"conditions": true("Failed")},
+         ["status.conditions: Invalid value: cannot set Failed=True condition without the "
+          "FailureTarget=true condition"]),
+        (BEGUN, BEGUN | {"conditions": true("SuccessCriteriaMet", "FailureTarget")},
+         ["status.conditions: Invalid value: cannot set SuccessCriteriaMet=True and FailureTarget=true "
+          "conditions"]),
+        ({}, {"conditions": true("FailureTarget", "Failed")},
+         ["status.startTime: Required value: startTime is required for finished job"]),
+        (BEGUN, BEGUN | {"ready": 2, "active": 1},
+         ["status.ready: Invalid value: 2: cannot set more ready pods than active"]),
+        (BEGUN, BEGUN | {"completedIndexes": "0"},
+         ['status.completedIndexes: Invalid value: "0": cannot set non-empty completedIndexes when '
+          "non-indexed completion mode"]),
+        (BEGUN, BEGUN | {"failedIndexes": ""},
+         ['status.failedIndexes: Invalid value: "": cannot set non-null failedIndexes when '
+          "backoffLimitPerIndex is null"]),
+        (BEGUN, BEGUN | {"uncountedTerminatedPods": {"succeeded": ["a"], "failed": ["a", ""]}},
+         ['status.uncountedTerminatedPods.failed[0]: Duplicate value: "a"',
+          'status.uncountedTerminatedPods.failed[1]: Invalid value: "": must not be empty']),
+    ],
+)  # fmt: skip
+def test_rules_of_a_jobs_status(old, new, expected):
+    before = created(job())
+    before["status"] = old
+    _, errors = updated(before, lambda o: o.update(status=new), "status")
+    assert errors == expected
+
+
+def test_failed_and_completed_indexes_are_apart():
+    before = created(
+        job(completionMode="Indexed", completions=5, parallelism=5, backoffLimitPerIndex=1)
+    )
+    wrong = {"completedIndexes": "0-2,9", "failedIndexes": "2"}
+    _, errors = updated(before, lambda o: o.update(status=wrong), "status")
+    assert errors == [
+        'status.completedIndexes: Invalid value: "0-2,9": error parsing completedIndexes: too large '
+        'index: "9"'
+    ]
+    wrong = {"completedIndexes": "0-2", "failedIndexes": "2"}
+    _, errors = updated(before, lambda o: o.update(status=wrong), "status")
+    assert errors == [
+        'status.failedIndexes: Invalid value: "2": failedIndexes and completedIndexes overlap at '
+        "index: 2"
+    ]
+
+
+def test_time_zones_have_their_own_field():
+    zoned = "TZ=UTC 0 0 * * *"
+    assert faults(cron_job(zoned)) == [
+        f'spec.schedule: Invalid value: "{zoned}": cannot use TZ or CRON_TZ in schedule, use timeZone '
+        "field instead"
+    ]
+    old = created(cron_job())
+    _, errors = updated(old, lambda o: o["spec"].update(schedule=zoned))
+    assert len(errors) == 1
+    old["spec"]["schedule"] = zoned
+    _, errors = updated(old, lambda o: o["spec"].update(schedule="TZ=UTC 0 1 * * *"))
+    assert errors == []
+    _, errors = updated(old, lambda o: o["spec"].update(timeZone="Etc/UTC"))
+    assert errors == [
+        f'spec.schedule: Invalid value: "{zoned}": cannot use both timeZone field and TZ or CRON_TZ in '
+        "schedule"
+    ]
+    assert faults(cron_job(timeZone="local")) == [
+        'spec.timeZone: Invalid value: "local": timeZone must be an explicit time zone as defined in '
+        "https://www.iana.org/time-zones",
+        'spec.timeZone: Invalid value: "local": unknown time zone local',
+    ]

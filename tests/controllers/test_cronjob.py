@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from skiff.api.cron import ScheduleError, parse
 from skiff.api.resources import JOBS, RESOURCES
-from skiff.controllers.cronjob.schedule import ScheduleError, parse
 from tests.controllers.world import Object, World, run
 
 CRONJOBS = RESOURCES["batch", "v1", "cronjobs"]
@@ -27,7 +27,10 @@ def at(text: str, zone: str = "UTC") -> float:
         ("0 0 29 2 *", "2024-03-01T00:00:00", "2028-02-29T00:00:00"),
         ("0 12 * * mon-fri", "2024-01-05T12:00:00", "2024-01-08T12:00:00"),
         ("0 0 13 * 5", "2024-09-01T00:00:00", "2024-09-06T00:00:00"),
-        ("0 0 * * 7", "2024-01-01T00:00:00", "2024-01-07T00:00:00"),
+        ("0 0 * * sun", "2024-01-01T00:00:00", "2024-01-07T00:00:00"),
+        ("TZ=Asia/Kolkata 0 9 * * 1-5", "2024-03-30T03:00:00", "2024-04-01T03:30:00"),
+        ("0 0 */2 * 1", "2024-01-01T00:00:00", "2024-01-03T00:00:00"),
+        ("0 0 1-31/1 * 1", "2024-01-01T00:00:00", "2024-01-02T00:00:00"),
         ("@monthly", "2024-01-15T00:00:00", "2024-02-01T00:00:00"),
         ("@every 1h30m", "2024-01-01T00:00:00", "2024-01-01T01:30:00"),
         ("5/20 0 ? JAN *", "2024-01-01T00:00:00", "2024-01-01T00:05:00"),
@@ -49,7 +52,8 @@ def test_clocks_that_change() -> None:
     assert skipped == at("2024-04-01T02:30:00", "Europe/Berlin")
     first = daily.next_after(at("2024-10-26T12:00:00", "Europe/Berlin"), zone)
     assert first is not None
-    second = daily.next_after(first, zone)
+    assert daily.next_after(first, zone) == first + 3600  # half past two comes twice
+    second = daily.next_after(first + 3600, zone)
     assert second == at("2024-10-28T02:30:00", "Europe/Berlin")
 
 
@@ -60,6 +64,7 @@ def test_clocks_that_change() -> None:
         "* * * *",
         "60 * * * *",
         "* 24 * * *",
+        "* * * * 7",
         "a * * * *",
         "*/0 * * * *",
         "5-1 * * * *",
@@ -114,7 +119,8 @@ async def complete(world: World, name: str, kind: str = "Complete") -> None:
     conditions = [
         {"type": t, "status": "True", "lastTransitionTime": now, "reason": "r"} for t in (met, kind)
     ]
-    status: Object = {"conditions": conditions, "active": None, "ready": None}
+    started = (await world.client.get(JOBS, name, "default"))["status"].get("startTime", now)
+    status: Object = {"conditions": conditions, "active": None, "ready": None, "startTime": started}
     if kind == "Complete":
         status["completionTime"] = now
     await world.client.patch(JOBS, name, "default", {"status": status}, subresource="status")

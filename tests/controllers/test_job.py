@@ -517,15 +517,6 @@ def test_an_indexed_job_shrinks_from_its_end() -> None:
     run(test, play=True)
 
 
-def test_a_suspended_job_that_has_done_everything_is_complete() -> None:
-    async def test(world: World) -> None:
-        await create(world, completions=0, suspend=True)
-        found = await ended(world, "Complete")
-        assert [c["type"] for c in found["conditions"]] == ["SuccessCriteriaMet", "Complete"]
-
-    run(test, play=True)
-
-
 def test_the_tracking_finalizer_comes_with_adoption_and_goes_with_the_job() -> None:
     async def test(world: World) -> None:
         await create(world, parallelism=2, completions=2)

@@ -41,7 +41,7 @@ class FieldError:
     def body(self) -> str:
         """The message without the path: `Invalid value: "x": must be …`."""
         text = _WORDS[self.type]
-        if self.type not in _WITHOUT_VALUE:
+        if self.type not in _WITHOUT_VALUE and self.value is not OMITTED:
             text += f": {value_text(self.value)}"
         return f"{text}: {self.message}" if self.message else text
 
@@ -53,6 +53,9 @@ class FieldError:
 
 
 FieldErrors = list[FieldError]
+
+OMITTED: Final = object()
+"""Stands for a value that is too large to be told: `Invalid value: must be …`."""
 
 
 def value_text(value: Any) -> str:

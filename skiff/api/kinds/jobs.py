@@ -1,16 +1,15 @@
-"""Jobs and CronJobs.
+"""Jobs.
 
-Source: https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/job-v1/ and .../cron-job-v1/
+Source: https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/job-v1/
 """
 
 from typing import Any, ClassVar, Final
 
-from skiff.api.kinds import cron, names, pod_warnings
 from skiff.api.kinds import errors as fe
+from skiff.api.kinds import job_status, names, pod_warnings
 from skiff.api.kinds.columns import (
     AGE,
     NAME,
-    NONE,
     Columns,
     columns,
     containers_text,
@@ -20,23 +19,22 @@ from skiff.api.kinds.columns import (
     since,
 )
 from skiff.api.kinds.errors import FieldErrors, immutable
-from skiff.api.kinds.metadata import validate_annotations, validate_labels
+from skiff.api.kinds.job_spec import (
+    COMPLETIONS_SOFT_LIMIT,
+    template_may_change,
+    validate_job_spec,
+)
+from skiff.api.kinds.job_status import has_condition
+from skiff.api.kinds.metadata import validate_label_selector
 from skiff.api.kinds.pod_defaults import default_template
-from skiff.api.kinds.pod_spec import validate_template
 from skiff.api.kinds.strategy import Object, Strategy
-from skiff.api.kinds.workloads import selector_matches, validate_not_negative
+from skiff.api.kinds.workloads import selector_matches
 
-_POLICIES: Final = ("Never", "OnFailure")
-_INDEXED_MAX: Final = 100000
+_PARALLELISM_SOFT_LIMIT: Final = 10_000
 UID_LABEL: Final = "batch.kubernetes.io/controller-uid"
 NAME_LABEL: Final = "batch.kubernetes.io/job-name"
 _LEGACY_UID: Final = "controller-uid"
 _LEGACY_NAME: Final = "job-name"
-
-
-def _condition(job: Object, kind: str) -> bool:
-    found = job.get("status", {}).get("conditions", ())
-    return any(c.get("type") == kind and c.get("status") == "True" for c in found)
 
 
 def _job_status(job: Object) -> str:
@@ -44,7 +42,7 @@ def _job_status(job: Object) -> str:
         ("Complete", "Complete"), ("Failed", "Failed"), ("Suspended", "Suspended"),
         ("FailureTarget", "FailureTarget"), ("SuccessCriteriaMet", "SuccessCriteriaMet"),
     ):  # fmt: skip
-        if _condition(job, kind):
+        if has_condition(job, kind):
             return word
     return "Terminating" if job["metadata"].get("deletionTimestamp") else "Running"
 
@@ -95,26 +93,24 @@ class JobStrategy(Strategy):
 
     def validate_body(self, obj: Object) -> FieldErrors:
         spec = obj.get("spec", {})
-        errors = validate_job_spec(spec, "spec")
+        errors = _validate_generated_selector(obj)
+        errors += validate_job_spec(spec, "spec")
         selector = spec.get("selector")
         labels = spec.get("template", {}).get("metadata", {}).get("labels", {})
         if selector is None:
             errors.append(fe.required("spec.selector"))
-        elif not selector_matches(selector, labels):
-            message = "`selector` does not match template `labels`"
-            errors.append(fe.invalid("spec.template.metadata.labels", labels, message))
-        return errors
+        else:
+            errors += validate_label_selector(selector, "spec.selector")
+            if not selector_matches(selector, labels):
+                message = "`selector` does not match template `labels`"
+                errors.append(fe.invalid("spec.template.metadata.labels", labels, message))
+        return errors + _validate_hostnames(obj)
 
     def validate_change(self, new: Object, old: Object) -> FieldErrors:
         after, before = new["spec"], old["spec"]
-        errors: FieldErrors = []
-        indexed = before.get("completionMode") == "Indexed"
-        if not (indexed and after.get("completions") == after.get("parallelism")):
-            errors += immutable(
-                "spec.completions", after.get("completions"), before.get("completions")
-            )
+        errors = _validate_completions(after, before)
         errors += immutable("spec.selector", after.get("selector"), before.get("selector"))
-        if after.get("template") != before.get("template") and not _template_may_change(
+        if after.get("template") != before.get("template") and not template_may_change(
             after, before, old.get("status", {})
         ):
             errors.append(fe.invalid("spec.template", after.get("template"), fe.IMMUTABLE))
@@ -125,11 +121,14 @@ class JobStrategy(Strategy):
             errors += immutable(f"spec.{field}", after.get(field), before.get(field))
         return errors
 
+    def validate_status_update(self, new: Object, old: Object) -> FieldErrors:
+        return job_status.validate_status_update(new, old)
+
     def warnings(self, obj: Object, old: Object | None = None) -> list[str]:
         if old is not None and old.get("spec") == obj.get("spec"):
             return []
-        pod = obj.get("spec", {}).get("template", {}).get("spec", {})
-        return pod_warnings.of_spec(pod, "spec.template.spec")
+        out = name_warnings(obj) if old is None else []
+        return out + spec_warnings(obj.get("spec", {}), "spec")
 
     def selectable(self, obj: Object) -> dict[str, str]:
         return {"status.successful": str(obj.get("status", {}).get("succeeded", 0))}
@@ -164,216 +163,80 @@ def generate_selector(job: Object) -> None:
     meta, spec = job["metadata"], job["spec"]
     labels = spec["template"].setdefault("metadata", {}).setdefault("labels", {})
     name, uid = meta.get("name", ""), meta.get("uid", "")
-    labels[_LEGACY_NAME] = labels[NAME_LABEL] = name
-    labels[_LEGACY_UID] = labels[UID_LABEL] = uid
-    spec.setdefault("selector", {}).setdefault("matchLabels", {})[UID_LABEL] = uid
+    # What the client set is kept: if it does not fit, it is refused.
+    for label in (_LEGACY_NAME, NAME_LABEL):
+        labels.setdefault(label, name)
+    for label in (_LEGACY_UID, UID_LABEL):
+        labels.setdefault(label, uid)
+    spec.setdefault("selector", {}).setdefault("matchLabels", {}).setdefault(UID_LABEL, uid)
 
 
-def _template_may_change(new: Object, old: Object, status: Object) -> bool:
-    """A suspended job that has not started may change where its pods go."""
-    if not old.get("suspend") or status.get("startTime"):
-        return False
-    fields = ("nodeSelector", "affinity", "tolerations", "schedulingGates")
-
-    def rest(template: Object) -> Object:
-        kept = {k: v for k, v in template.get("spec", {}).items() if k not in fields}
-        kept["containers"] = [
-            {k: v for k, v in c.items() if k != "resources"} for c in kept.get("containers", ())
-        ]
-        kept["initContainers"] = [
-            {k: v for k, v in c.items() if k != "resources"} for c in kept.get("initContainers", ())
-        ]
-        return {"spec": kept}
-
-    return rest(new.get("template", {})) == rest(old.get("template", {}))
-
-
-def validate_job_spec(spec: Object, path: str) -> FieldErrors:
-    """The rules of a job's spec but for its selector (a CronJob's jobs have none yet)."""
-    errors = validate_not_negative(
-        spec, path, "parallelism", "completions", "activeDeadlineSeconds", "backoffLimit",
-        "ttlSecondsAfterFinished", "backoffLimitPerIndex", "maxFailedIndexes",
-    )  # fmt: skip
-    mode = spec.get("completionMode")
-    if mode not in ("NonIndexed", "Indexed"):
-        at = f"{path}.completionMode"
-        errors.append(fe.not_supported(at, mode, ("NonIndexed", "Indexed")))
-    elif mode == "Indexed":
-        if spec.get("completions") is None:
-            message = "when completion mode is Indexed"
-            errors.append(fe.required(f"{path}.completions", message))
-        if spec.get("parallelism", 1) > _INDEXED_MAX:
-            message = (
-                f"must be less than or equal to {_INDEXED_MAX} when completion mode is Indexed"
-            )
-            errors.append(fe.invalid(f"{path}.parallelism", spec["parallelism"], message))
-    elif spec.get("backoffLimitPerIndex") is not None:
-        at, value = f"{path}.backoffLimitPerIndex", spec["backoffLimitPerIndex"]
-        errors.append(fe.invalid(at, value, "requires indexed completion mode"))
-    policy = spec.get("podReplacementPolicy")
-    if policy not in (None, "Failed", "TerminatingOrFailed"):
-        at = f"{path}.podReplacementPolicy"
-        errors.append(fe.not_supported(at, policy, ("Failed", "TerminatingOrFailed")))
-    template = spec.get("template", {})
-    errors += validate_template(template, f"{path}.template")
-    restart = template.get("spec", {}).get("restartPolicy", "")
-    at = f"{path}.template.spec.restartPolicy"
-    if restart == "Always":
-        # A job's pods end: the default of pods does not fit.
-        errors.append(fe.required(at, 'valid values: "OnFailure", "Never"'))
-    elif restart and restart not in _POLICIES:
-        errors.append(fe.not_supported(at, restart, ("OnFailure", "Never")))
-    if spec.get("podFailurePolicy") is not None:
-        if restart != "Never":
-            message = 'only "Never" is supported when podFailurePolicy is specified'
-            errors.append(fe.invalid(at, restart, message))
-        errors += _validate_failure_policy(spec["podFailurePolicy"], f"{path}.podFailurePolicy")
-    return errors
-
-
-_ACTIONS: Final = ("Count", "FailIndex", "FailJob", "Ignore")
-
-
-def _validate_failure_policy(policy: Object, path: str) -> FieldErrors:
-    errors: FieldErrors = []
-    for i, rule in enumerate(policy.get("rules", ())):
-        at = f"{path}.rules[{i}]"
-        action = rule.get("action", "")
-        if not action:
-            errors.append(
-                fe.required(
-                    f"{at}.action", 'valid values: "Count", "FailIndex", "FailJob", "Ignore"'
-                )
-            )
-        elif action not in _ACTIONS:
-            errors.append(fe.not_supported(f"{at}.action", action, _ACTIONS))
-        codes, patterns = rule.get("onExitCodes"), rule.get("onPodConditions")
-        if codes is None and not patterns:
-            message = "specifying one of OnExitCodes and OnPodConditions is required"
-            errors.append(fe.invalid(at, rule, message))
-        elif codes is not None and patterns:
-            message = "specifying both OnExitCodes and OnPodConditions is not supported"
-            errors.append(fe.invalid(at, rule, message))
-        if codes is not None:
-            operator, values = codes.get("operator", ""), codes.get("values", [])
-            if operator not in ("In", "NotIn"):
-                where = f"{at}.onExitCodes.operator"
-                errors.append(fe.not_supported(where, operator, ("In", "NotIn")))
-            if not values:
-                message = "at least one value is required"
-                errors.append(fe.invalid(f"{at}.onExitCodes.values", values, message))
-            if operator == "In" and 0 in values:
-                message = "must not be 0 for the In operator"
-                where = f"{at}.onExitCodes.values[{values.index(0)}]"
-                errors.append(fe.invalid(where, 0, message))
-    return errors
-
-
-def _cron_cells(obj: Object, now: float) -> list[Any]:
-    meta, spec, status = obj["metadata"], obj.get("spec", {}), obj.get("status", {})
-    last = status.get("lastScheduleTime")
-    pod = spec.get("jobTemplate", {}).get("spec", {}).get("template", {}).get("spec", {})
-    found, images = containers_text(pod)
-    selector = spec.get("jobTemplate", {}).get("spec", {}).get("selector")
-    return [
-        meta.get("name", ""),
-        spec.get("schedule", ""),
-        spec.get("timeZone") or NONE,
-        "True" if spec.get("suspend") else "False",
-        len(status.get("active", ())),
-        since(last, now) if last else NONE,
-        since(meta.get("creationTimestamp"), now),
-        found,
-        images,
-        selector_text(selector),
-    ]
-
-
-class CronJobStrategy(Strategy):
-    columns: ClassVar[Columns] = Columns(
-        columns(
-            NAME, "Schedule", "Timezone", "Suspend:boolean", "Active:integer", "Last Schedule", AGE,
-            "Containers*", "Images*", "Selector*",
-        ),
-        _cron_cells,
-    )  # fmt: skip
-    has_generation: ClassVar[bool] = True
-    name_rule = staticmethod(names.dns1123_subdomain)
-
-    def default(self, obj: Object) -> None:
-        spec = obj.setdefault("spec", {})
-        if not spec.get("concurrencyPolicy"):
-            spec["concurrencyPolicy"] = "Allow"
-        spec.setdefault("suspend", False)
-        spec.setdefault("successfulJobsHistoryLimit", 3)
-        spec.setdefault("failedJobsHistoryLimit", 1)
-        job = spec.setdefault("jobTemplate", {})
-        job.setdefault("metadata", {})
-        template = job.setdefault("spec", {}).setdefault("template", {})
-        default_template(template)
-
-    def validate_new(self, obj: Object) -> FieldErrors:
-        name = obj["metadata"].get("name", "")
-        if len(name) > names.LABEL_MAX - 11:
-            message = names.max_length(names.LABEL_MAX - 11).replace("bytes", "characters")
-            return [fe.invalid("metadata.name", name, message)]
+def _validate_generated_selector(job: Object) -> FieldErrors:
+    """A selector that was not made by hand is this very job's."""
+    meta, spec = job["metadata"], job.get("spec", {})
+    if spec.get("manualSelector") or spec.get("selector") is None:
         return []
-
-    def validate_body(self, obj: Object) -> FieldErrors:
-        spec = obj.get("spec", {})
-        errors: FieldErrors = []
-        schedule = spec.get("schedule", "")
-        if not schedule:
-            errors.append(fe.required("spec.schedule"))
-        else:
-            fault = cron.fault(schedule)
-            if fault:
-                errors.append(fe.invalid("spec.schedule", schedule, fault))
-            if "TZ" in schedule:
-                message = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead"
-                errors.append(fe.invalid("spec.schedule", schedule, message))
-        zone = spec.get("timeZone")
-        if zone is not None:
-            errors += _validate_zone(zone)
-        policy = spec.get("concurrencyPolicy", "")
-        if policy not in ("Allow", "Forbid", "Replace"):
-            supported = ("Allow", "Forbid", "Replace")
-            errors.append(fe.not_supported("spec.concurrencyPolicy", policy, supported))
-        errors += validate_not_negative(
-            spec, "spec", "startingDeadlineSeconds", "successfulJobsHistoryLimit",
-            "failedJobsHistoryLimit",
-        )  # fmt: skip
-        template = spec.get("jobTemplate", {})
-        meta = template.get("metadata", {})
-        errors += validate_labels(meta.get("labels", {}), "spec.jobTemplate.labels")
-        at = "spec.jobTemplate.annotations"
-        errors += validate_annotations(meta.get("annotations", {}), at)
-        job = dict(template.get("spec", {}))
-        job.setdefault("completionMode", "NonIndexed")
-        errors += validate_job_spec(job, "spec.jobTemplate.spec")
-        if job.get("manualSelector"):
-            value = job["manualSelector"]
-            at = "spec.jobTemplate.spec.manualSelector"
-            errors.append(fe.not_supported(at, value, ("nil", "false")))
-        return errors
-
-    def warnings(self, obj: Object, old: Object | None = None) -> list[str]:
-        if old is not None and old.get("spec") == obj.get("spec"):
-            return []
-        template = obj.get("spec", {}).get("jobTemplate", {}).get("spec", {}).get("template", {})
-        return pod_warnings.of_spec(template.get("spec", {}), "spec.jobTemplate.spec.template.spec")
+    name, uid = meta.get("name", ""), meta.get("uid", "")
+    expected = {_LEGACY_UID: uid, _LEGACY_NAME: name, UID_LABEL: uid, NAME_LABEL: name}
+    at = "spec.template.metadata.labels"
+    labels = spec.get("template", {}).get("metadata", {}).get("labels", {})
+    errors: FieldErrors = []
+    for label, value in expected.items():
+        if label not in labels:
+            errors.append(fe.required(f"{at}[{label}]", f"must be '{value}'"))
+        elif labels[label] != value:
+            errors.append(fe.invalid(f"{at}[{label}]", labels, f"must be '{value}'"))
+    if not selector_matches(spec["selector"], expected):
+        message = "`selector` not auto-generated"
+        errors.append(fe.invalid("spec.selector", spec["selector"], message))
+    return errors
 
 
-def _validate_zone(zone: str) -> FieldErrors:
-    at = "spec.timeZone"
-    if not zone:
-        return [fe.invalid(at, zone, "timeZone must be nil or non-empty string")]
-    if zone.lower() == "local":
-        return [
-            fe.invalid(
-                at,
-                zone,
-                "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones",
-            )
-        ]
-    return [] if cron.is_zone(zone) else [fe.invalid(at, zone, f"unknown time zone {zone}")]
+def _validate_hostnames(job: Object) -> FieldErrors:
+    """Pods of an indexed job have its name and their index as their host name."""
+    spec, name = job.get("spec", {}), job["metadata"].get("name", "")
+    completions = spec.get("completions") or 0
+    if spec.get("completionMode") != "Indexed" or completions <= 0:
+        return []
+    longest = f"{name}-{completions - 1}"
+    if not names.dns1123_label(longest):
+        return []
+    message = f"will not able to create pod with invalid DNS label: {longest}"
+    return [fe.invalid("metadata.name", name, message)]
+
+
+def _validate_completions(new: Object, old: Object) -> FieldErrors:
+    after, before = new.get("completions"), old.get("completions")
+    if new.get("completionMode") != "Indexed":
+        return immutable("spec.completions", after, before)
+    if after in (before, None) or after == new.get("parallelism"):
+        return []
+    message = "can only be modified in tandem with spec.parallelism"
+    return [fe.invalid("spec.completions", after, message)]
+
+
+def name_warnings(obj: Object) -> list[str]:
+    """A name that cannot be a label of a host name."""
+    found = names.dns1123_label(obj["metadata"].get("name", ""))
+    if not found:
+        return []
+    warning = (
+        "metadata.name: this is used in Pod names and hostnames, which can result in surprising "
+        f"behavior; a DNS label is recommended: [{' '.join(found)}]"
+    )
+    return [warning]
+
+
+def spec_warnings(spec: Object, path: str) -> list[str]:
+    """The warnings about a job's spec."""
+    out = []
+    many = (spec.get("completions") or 0) > COMPLETIONS_SOFT_LIMIT
+    wide = (spec.get("parallelism") or 0) > _PARALLELISM_SOFT_LIMIT
+    if spec.get("completionMode") == "Indexed" and many and wide:
+        out.append(
+            f"{path}: In Indexed Jobs with a number of completions higher than 10^5 and a "
+            "parallelism higher than 10^4, Kubernetes might not be able to track completedIndexes "
+            "when a big number of indexes fail"
+        )
+    pod = spec.get("template", {}).get("spec", {})
+    return out + pod_warnings.of_spec(pod, f"{path}.template.spec")

@@ -97,6 +97,7 @@ _ENV_NAME_MESSAGE = (
     "'='"
 )
 _HTTP_PATH_MESSAGE = "must be a valid URL path"
+BAD_PATH: Final = regex_message("Invalid path", _HTTP_PATH)
 _HEADER_MESSAGE = regex_message(
     "a valid HTTP header must consist of alphanumeric characters or '-'", _HEADER, "X-Header-Name"
 )

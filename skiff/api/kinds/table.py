@@ -54,7 +54,7 @@ TABLE: Final[dict[tuple[str, str], str]] = {
     ("apiextensions.k8s.io", "CustomResourceDefinition"): "crds:CustomResourceDefinitionStrategy",
     ("apiregistration.k8s.io", "APIService"): "aggregation:APIServiceStrategy",
     ("autoscaling", "HorizontalPodAutoscaler"): "autoscalers:HorizontalPodAutoscalerStrategy",
-    ("batch", "CronJob"): "jobs:CronJobStrategy",
+    ("batch", "CronJob"): "cron_jobs:CronJobStrategy",
     ("batch", "Job"): "jobs:JobStrategy",
     ("certificates.k8s.io", "CertificateSigningRequest"): (
         "certificates:CertificateSigningRequestStrategy"

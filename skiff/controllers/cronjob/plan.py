@@ -10,9 +10,9 @@ from datetime import datetime, tzinfo
 from typing import Any, Final
 
 from skiff.aio.clock import parse_rfc3339, rfc3339
+from skiff.api.cron import Schedule
 from skiff.api.views.batch import CronJob, Job
 from skiff.client.references import controller_reference
-from skiff.controllers.cronjob.schedule import Schedule
 
 MANY_MISSED: Final = 100
 SCHEDULED_AT: Final = "batch.kubernetes.io/cronjob-scheduled-timestamp"
@@ -30,33 +30,29 @@ class Due:
 
 
 def due(cron: CronJob, schedule: Schedule, zone: tzinfo, now: float) -> Due:
-    """Look from the last run (or the creation) to now, no further back than the starting deadline."""
+    """Look from the last run (or the creation) to now, no further back than the starting deadline.
+    Raises ValueError where the schedule never comes."""
     earliest = parse_rfc3339(cron.status.last_schedule_time or cron.metadata.creation_timestamp)
     deadline = cron.spec.starting_deadline_seconds
     if deadline is not None:
         earliest = max(earliest, now - deadline)
     first = schedule.next_after(earliest, zone)
-    if first is None or first > now:
+    if first is None:
+        raise ValueError("time difference between two schedules is less than 1 second")
+    if first > now:
         return Due(None, first, many=False)
-    newest, following, count = first, schedule.next_after(first, zone), 1
+    newest: float | None = first
+    following, count = schedule.next_after(first, zone), 1
     if following is not None and following <= now:
-        # Steps may be many: leap close to now first, by the distance of the first two.
+        # Steps may be many: leap close to now first, by the distance of the first two, then go on
+        # as the schedule does. Whole steps keep the rhythm of `@every`.
         step = following - first
         count = int((now - first) / step) + 1
-        newest = _newest_before(schedule, zone, max(first, now - 10 * step), newest, now)
-        following = schedule.next_after(newest, zone)
+        newest = None
+        following = schedule.next_after(first + (count - 2) * step, zone)
+        while following is not None and following <= now:
+            newest, following = following, schedule.next_after(following, zone)
     return Due(newest, following, many=count > MANY_MISSED)
-
-
-def _newest_before(
-    schedule: Schedule, zone: tzinfo, start: float, fallback: float, now: float
-) -> float:
-    newest = fallback
-    found = schedule.next_after(start - 1, zone)
-    while found is not None and found <= now:
-        newest = found
-        found = schedule.next_after(found, zone)
-    return newest
 
 
 def is_finished(job: Job) -> str:

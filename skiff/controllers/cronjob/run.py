@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime, tzinfo
 from typing import Any, ClassVar
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from skiff.aio.clock import rfc3339
+from skiff.api.cron import Schedule, ScheduleError, location, parse
 from skiff.api.errors import AlreadyExists, ApiError, NotFound
 from skiff.api.resources import JOBS
 from skiff.api.views.base import as_json
@@ -16,7 +16,6 @@ from skiff.client.references import controller_of
 from skiff.controllers import status, template
 from skiff.controllers.context import Context
 from skiff.controllers.cronjob import plan
-from skiff.controllers.cronjob.schedule import Schedule, ScheduleError, parse
 from skiff.controllers.podcontrol import namespace_ends
 
 # Timers may fire a moment early on another clock than the one that names the minute.
@@ -116,7 +115,12 @@ class CronJobReconciler(Reconciler):
             return None
         schedule, zone = found
         now = self._clock.now()
-        due = plan.due(cron, schedule, zone, now)
+        try:
+            due = plan.due(cron, schedule, zone, now)
+        except ValueError as e:
+            message = f"invalid schedule: {cron.spec.schedule} : {e}"
+            self._events.record(cron, WARNING, "InvalidSchedule", message)
+            return None
         again = None if due.following is None else Result(due.following - now + MARGIN_S)
         if due.missed is None:
             return again
@@ -128,14 +132,16 @@ class CronJobReconciler(Reconciler):
             self._events.record(cron, WARNING, "TooManyMissedTimes", message)
         deadline = cron.spec.starting_deadline_seconds
         if deadline is not None and due.missed + deadline < now:
-            text = datetime.fromtimestamp(due.missed, zone).strftime("%a, %d %b %Y %H:%M:%S %z")
+            text = datetime.fromtimestamp(due.missed, UTC).strftime("%a, %d %b %Y %H:%M:%S %z")
             message = f"Missed scheduled time to start a job: {text}"
             self._events.record(cron, WARNING, "MissSchedule", message)
             return again
         name = plan.job_name(cron, due.missed)
         if any(job.metadata.name == name for job in jobs):
             return again
-        active = [job for job in jobs if not plan.is_finished(job)]
+        # Jobs that somebody else made of it (`kubectl create job --from`) are not in the list.
+        listed = {reference.get("uid") for reference in books["active"]}
+        active = [job for job in jobs if job.metadata.uid in listed]
         if active and cron.spec.concurrency_policy == "Forbid":
             message = (
                 "Not starting job because prior execution is running and concurrency policy is "
@@ -154,11 +160,18 @@ class CronJobReconciler(Reconciler):
     def _read_schedule(self, cron: CronJob) -> tuple[Schedule, tzinfo] | None:
         name = cron.spec.time_zone
         try:
-            zone: tzinfo = ZoneInfo(name) if name else UTC
-        except (ZoneInfoNotFoundError, ValueError) as e:
+            zone = location(name)
+        except LookupError as e:
             message = f'invalid timeZone: "{name}": {e}'
             self._events.record(cron, WARNING, "UnknownTimeZone", message)
             return None
+        if "TZ" in cron.spec.schedule:
+            message = (
+                f'CRON_TZ or TZ used in schedule "{cron.spec.schedule}" is not officially supported,'
+                " see https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more"
+                " details"
+            )
+            self._events.record(cron, WARNING, "UnsupportedSchedule", message)
         try:
             return parse(cron.spec.schedule), zone
         except ScheduleError as e:

@@ -259,7 +259,8 @@ def _success(books: Account, active: int) -> Verdict | None:
         complete = books.total_succeeded > 0 and active == 0
     else:
         complete = books.total_succeeded >= completions
-    if complete:
+    # A job that waits suspended has not started: nothing of it can be complete.
+    if complete and (job.status.start_time or not job.spec.suspend):
         return "CompletionsReached", "Reached expected number of succeeded pods"
     return None
 
