@@ -2,7 +2,8 @@
 
 The allocators decide who gets which address, at once and in memory; these objects tell of it, a moment
 later. An IPAddress that somebody made by hand, for an address in a Service range, keeps the allocators
-off that address. What is wrong after a restart is put right at the start.
+off that address. What is wrong after a restart is put right at the start. The ranges themselves follow
+the ServiceCIDRs.
 
 Source: https://kubernetes.io/docs/reference/networking/virtual-ips/#ip-address-objects
 """
@@ -15,8 +16,8 @@ import orjson
 
 from skiff.aio.http.message import Handler, Peer, Request, Response
 from skiff.aio.run import Started
-from skiff.api.resources import IPADDRESSES, SERVICES
-from skiff.server.allocate import AllocationError, Allocators
+from skiff.api.resources import IPADDRESSES, SERVICECIDRS, SERVICES
+from skiff.server.allocate import Allocators
 from skiff.server.hooks.services import cluster_ips
 from skiff.server.seams import Change, Objects
 
@@ -59,6 +60,14 @@ def is_managed(address: Mapping[str, Any]) -> bool:
     return labels.get(MANAGER_LABEL) == MANAGER
 
 
+def is_ready(service_cidr: Mapping[str, Any]) -> bool:
+    """Whether new addresses may come out of the range; one of which nobody has spoken may be used."""
+    if service_cidr["metadata"].get("deletionTimestamp"):
+        return False
+    conditions = (service_cidr.get("status") or {}).get("conditions") or ()
+    return all(c["status"] == "True" for c in conditions if c["type"] == "Ready")
+
+
 class ServiceAddresses:
     """A component. Invariant: `_owners` inverts `_held`; both follow the stored Services."""
 
@@ -78,7 +87,9 @@ class ServiceAddresses:
         ends = [
             self._stored.subscribe(SERVICES, self._services_changed),
             self._stored.subscribe(IPADDRESSES, self._addresses_changed),
+            self._stored.subscribe(SERVICECIDRS, self._ranges_changed),
         ]
+        self._ranges_changed()
         for service in self._stored.list(SERVICES):
             meta = service["metadata"]
             self._holds((meta["namespace"], meta["name"]), tuple(cluster_ips(service)))
@@ -93,6 +104,15 @@ class ServiceAddresses:
         finally:
             for end in ends:
                 end()
+
+    def _ranges_changed(self, _changes: Sequence[Change] = ()) -> None:
+        """Addresses come out of every range whose object is ready and stays."""
+        ranges: dict[str, bool] = {}
+        for found in self._stored.list(SERVICECIDRS):
+            for cidr in found["spec"].get("cidrs") or ():
+                ranges[cidr] = ranges.get(cidr, False) or is_ready(found)
+        for family in self._allocators.addresses:
+            family.use(ranges)
 
     def _services_changed(self, changes: Sequence[Change]) -> None:
         for change in changes:
@@ -130,12 +150,8 @@ class ServiceAddresses:
         """An object exists. Unless a Service holds the address, no Service is to get it."""
         if ip in self._owners or ip in self._foreign:
             return
-        for family in self._allocators.addresses:
-            try:
-                family.take(ip)
-            except AllocationError:
-                continue  # outside this range, or a Service gets it just now
-            self._foreign.add(ip)
+        if any(family.keep(ip) for family in self._allocators.addresses):
+            self._foreign.add(ip)  # else a Service gets it just now
         self._due.add(ip)
         self._noticed.set()
 

@@ -1,18 +1,22 @@
 """Allocation of what must be unique in the cluster: cluster IPs and node ports of Services.
 
 What is taken is rebuilt from the stored services at the start and kept up by the writes that follow;
-it lives in this process only. A dynamic address is drawn from the upper part of the range first, so
-that the lower part stays for addresses that people choose (KEP-3070); likewise node ports.
+it lives in this process only. A dynamic address is drawn from the upper part of a range first, so
+that the lower part stays for addresses that people choose (KEP-3070); likewise node ports. Ranges come
+and go with ServiceCIDRs and may overlap: an address is held or free in all of them alike.
 
-Source: https://kubernetes.io/docs/concepts/services-networking/cluster-ip-allocation/
+Source: https://kubernetes.io/docs/concepts/services-networking/cluster-ip-allocation/ and
+https://kubernetes.io/docs/tasks/network/extend-service-ip-ranges/
 """
 
 import ipaddress
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from skiff.aio.entropy import Entropy
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 DEFAULT_PORTS = (30000, 32767)
 _RANDOM_TRIES = 64
@@ -71,7 +75,7 @@ class Pool:
 
 
 class AddressRange:
-    """The cluster IPs of one family. The network's own and (IPv4) broadcast address are left out."""
+    """One range's addresses. The network's own and (IPv4) broadcast address are left out."""
 
     def __init__(self, cidr: str, entropy: Entropy) -> None:
         self.network: Network = ipaddress.ip_network(cidr)
@@ -82,38 +86,107 @@ class AddressRange:
         self._hosts = hosts
         self._pool = Pool(hosts, _reserved(hosts), entropy)
 
-    def take(self, address: str) -> None:
-        """Take one address. Raises AllocationError."""
-        offset = self._offset(address)
-        if offset is None:
-            raise AllocationError(
-                f"the provided IP ({address}) is not in the valid range. The range of valid IPs is "
-                f"{self.network}"
-            )
-        if not self._pool.take(offset):
-            raise AllocationError("provided IP is already allocated")
+    def __contains__(self, address: Address) -> bool:
+        return self._offset(address) is not None
 
-    def draw(self) -> str:
-        """Take any address. Raises AllocationError."""
+    def take(self, address: Address) -> None:
+        """Note that it is held, if it is of this range."""
+        offset = self._offset(address)
+        if offset is not None:
+            self._pool.take(offset)
+
+    def draw(self) -> Address | None:
+        """Take any address; None where all are held."""
         offset = self._pool.draw()
         if offset is None:
-            raise AllocationError("range is full")
-        return str(type(self.network.network_address)(self._base + offset))
+            return None
+        return type(self.network.network_address)(self._base + offset)
 
-    def release(self, address: str) -> None:
+    def release(self, address: Address) -> None:
         offset = self._offset(address)
         if offset is not None:
             self._pool.release(offset)
 
-    def _offset(self, address: str) -> int | None:
-        try:
-            found = ipaddress.ip_address(address)
-        except ValueError:
-            return None
-        offset = int(found) - self._base
-        if found.version != self.network.version or not 0 <= offset < self._hosts:
+    def _offset(self, address: Address) -> int | None:
+        offset = int(address) - self._base
+        if address.version != self.network.version or not 0 <= offset < self._hosts:
             return None
         return offset
+
+
+class Addresses:
+    """The cluster IPs of one family, out of one or more ranges; the first is always there.
+
+    Invariant: every address in `_held` is taken in each range that contains it.
+    """
+
+    def __init__(self, cidr: str, entropy: Entropy) -> None:
+        first = AddressRange(cidr, entropy)
+        self.family = first.family
+        self._entropy = entropy
+        self._first = str(first.network)
+        self._ranges = {self._first: first}
+        self._ready = {self._first}
+        self._held: set[Address] = set()
+
+    def use(self, ranges: Mapping[str, bool]) -> None:
+        """Follow the ServiceCIDRs: their ranges, and whether new addresses may come out of each."""
+        wanted = {self._first: True}
+        for cidr, ready in ranges.items():
+            network = ipaddress.ip_network(cidr)
+            if f"IPv{network.version}" == self.family:
+                wanted[str(network)] = wanted.get(str(network), False) or ready
+        for cidr in self._ranges.keys() - wanted.keys():
+            del self._ranges[cidr]
+        for cidr in wanted.keys() - self._ranges.keys():
+            self._ranges[cidr] = made = AddressRange(cidr, self._entropy)
+            for address in self._held:
+                made.take(address)
+        self._ready = {cidr for cidr, ready in wanted.items() if ready}
+
+    def take(self, text: str) -> None:
+        """Take one address. Raises AllocationError."""
+        address = self._parsed(text)
+        if address is None or not any(address in self._ranges[cidr] for cidr in self._ready):
+            raise AllocationError("the provided network does not match the current range")
+        if address in self._held:
+            raise AllocationError("provided IP is already allocated")
+        self._hold(address)
+
+    def keep(self, text: str) -> bool:
+        """Note that somebody has this address, in a range or not; False where it was held already."""
+        address = self._parsed(text)
+        if address is None or address in self._held:
+            return False
+        self._hold(address)
+        return True
+
+    def draw(self) -> str:
+        """Take any address. Raises AllocationError."""
+        for cidr in self._ranges:  # in the order in which they came
+            if cidr in self._ready and (address := self._ranges[cidr].draw()) is not None:
+                self._hold(address)
+                return str(address)
+        raise AllocationError("range is full")
+
+    def release(self, text: str) -> None:
+        address = self._parsed(text)
+        if address is not None:
+            self._held.discard(address)
+            for found in self._ranges.values():
+                found.release(address)
+
+    def _hold(self, address: Address) -> None:
+        self._held.add(address)
+        for found in self._ranges.values():
+            found.take(address)
+
+    def _parsed(self, text: str) -> Address | None:
+        try:
+            address = ipaddress.ip_address(text)
+        except ValueError:
+            return None
+        return address if f"IPv{address.version}" == self.family else None
 
 
 def _reserved(size: int) -> int:
@@ -154,16 +227,16 @@ class PortRange:
 
 @dataclass(slots=True)
 class Allocators:
-    """The ranges of this cluster: one or two of addresses (the first is the default family)."""
+    """What this cluster gives out: addresses of one or two families (the first is the default)."""
 
-    addresses: list[AddressRange]
+    addresses: list[Addresses]
     ports: PortRange
 
     @classmethod
     def of(
         cls, cidrs: list[str], entropy: Entropy, ports: tuple[int, int] = DEFAULT_PORTS
     ) -> "Allocators":
-        return cls([AddressRange(c, entropy) for c in cidrs], PortRange(*ports, entropy))
+        return cls([Addresses(c, entropy) for c in cidrs], PortRange(*ports, entropy))
 
-    def family(self, family: str) -> AddressRange | None:
+    def family(self, family: str) -> Addresses | None:
         return next((a for a in self.addresses if a.family == family), None)

@@ -256,7 +256,7 @@ def test_endpoints_of_pods() -> None:
         async def complete() -> bool:
             first = (await kube.of(ENDPOINTS).get("s1")).get("subsets") or []
             second = (await kube.of(ENDPOINTS).get("s2")).get("subsets") or []
-            return [len(s["addresses"]) for s in first] == [1] and len(second) == 2
+            return [len(s.get("addresses", ())) for s in first] == [1] and len(second) == 2
 
         await kube.until(complete)
         first = (await kube.of(ENDPOINTS).get("s1"))["subsets"]
@@ -350,6 +350,30 @@ def test_addresses() -> None:
             await watch.expect("DELETED")
             await api.delete_all("special=yes")
         assert await api.items("special=yes") == []
+
+    run(scenario)
+
+
+def test_services_get_addresses_out_of_another_range() -> None:
+    async def scenario(kube: Kube) -> None:
+        services, cidrs = kube.of(SERVICES), kube.of(SERVICECIDRS)
+
+        async def says(status: str) -> bool:
+            return bool(condition(await cidrs.get("more"), "Ready").get("status") == status)
+
+        early = await services.refused(service("early", clusterIP="203.0.113.10"))
+        early.failed(422, "Invalid", "the provided network does not match the current range")
+        await cidrs.create({"metadata": meta("more"), "spec": {"cidrs": ["203.0.113.0/24"]}})
+        await kube.until(lambda: says("True"))
+        made = await services.create(service("s", clusterIP="203.0.113.10"))
+        assert made["spec"]["clusterIPs"] == ["203.0.113.10"]
+
+        await cidrs.delete("more")
+        await kube.until(lambda: says("False"))
+        late = await services.refused(service("late", clusterIP="203.0.113.11"))
+        late.failed(422, "Invalid", "the provided network does not match the current range")
+        await services.delete("s")
+        await cidrs.gone("more")
 
     run(scenario)
 

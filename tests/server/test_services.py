@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skiff.aio.entropy import Entropy
-from skiff.server.allocate import AddressRange, AllocationError, PortRange
+from skiff.server.allocate import Addresses, AllocationError, PortRange
 from skiff.server.app import ApiServer, Config
 from tests.server.engine_world import MERGE, World, play
 
@@ -43,7 +43,8 @@ def test_an_address_can_be_chosen_once() -> None:
             "allocate IP 10.96.0.10: provided IP is already allocated"
         )
         outside = await w.call("POST", SERVICES, service("b", clusterIP="10.1.0.1"))
-        assert "The range of valid IPs is 10.96.0.0/16" in outside.message
+        words = "the provided network does not match the current range"
+        assert f"failed to allocate IP 10.1.0.1: {words}" in outside.message
         await w.ok("DELETE", f"{SERVICES}/dns")
         await w.create(SERVICES, service("b", clusterIP="10.96.0.10"))
 
@@ -195,7 +196,7 @@ def test_an_address_cannot_be_changed() -> None:
 @given(st.lists(st.sampled_from(["draw", "release", "take"]), max_size=60), st.integers(0, 2**32))
 @settings(max_examples=60)
 def test_no_address_is_held_twice(steps: list[str], seed: int) -> None:
-    addresses = AddressRange("10.0.0.0/28", Entropy(seed))
+    addresses = Addresses("10.0.0.0/28", Entropy(seed))
     held: list[str] = []
     for step in steps:
         if step == "release" and held:
@@ -211,6 +212,31 @@ def test_no_address_is_held_twice(steps: list[str], seed: int) -> None:
         elif step == "take" and held:
             with pytest.raises(AllocationError, match="already allocated"):
                 addresses.take(held[0])
+
+
+def test_ranges_come_and_go_and_overlap() -> None:
+    addresses = Addresses("10.0.0.0/30", Entropy(1))
+    assert {addresses.draw(), addresses.draw()} == {"10.0.0.1", "10.0.0.2"}
+    with pytest.raises(AllocationError, match="range is full"):
+        addresses.draw()
+    with pytest.raises(AllocationError, match="does not match the current range"):
+        addresses.take("10.0.0.9")
+    assert addresses.keep("10.0.0.5")
+    wider = {"10.0.0.0/28": True, "10.0.0.0/29": False, "fd00::/112": True}
+    addresses.use(wider)
+    for taken in ("10.0.0.1", "10.0.0.5"):
+        with pytest.raises(AllocationError, match="already allocated"):
+            addresses.take(taken)
+    addresses.take("10.0.0.9")
+    rest = {addresses.draw() for _ in range(10)}
+    assert rest == {f"10.0.0.{i}" for i in (3, 4, 6, 7, 8, 10, 11, 12, 13, 14)}
+    addresses.release("10.0.0.12")
+    addresses.use(wider | {"10.0.0.0/28": False})
+    with pytest.raises(AllocationError, match="does not match the current range"):
+        addresses.take("10.0.0.12")
+    addresses.use({})
+    addresses.release("10.0.0.1")
+    assert addresses.draw() == "10.0.0.1"
 
 
 def test_dynamic_ports_leave_the_lower_band_alone() -> None:

@@ -42,9 +42,12 @@ def rebuild(allocators: Allocators, services: list[Object]) -> None:
     for service in services:
         for address in cluster_ips(service):
             for family in allocators.addresses:
-                _quietly(family.take, address)
+                family.keep(address)
         for port in node_ports(service):
-            _quietly(allocators.ports.take, port)
+            try:
+                allocators.ports.take(port)
+            except AllocationError:
+                pass  # not of this range, or held twice: reported when somebody writes it
 
 
 def release(allocators: Allocators, service: Object) -> None:
@@ -54,13 +57,6 @@ def release(allocators: Allocators, service: Object) -> None:
             family.release(address)
     for port in node_ports(service):
         allocators.ports.release(port)
-
-
-def _quietly(take: Callable[[Any], None], what: Any) -> None:
-    try:
-        take(what)
-    except AllocationError:
-        pass  # not of this range, or held twice: reported when somebody writes it
 
 
 def cluster_ips(service: Object) -> list[str]:
