@@ -32,6 +32,7 @@ from skiff.api.schema import (
     schema_of_kind,
 )
 from skiff.api.schema.check import check_for
+from skiff.api.schema.restore import restore_fault
 from skiff.api.schema.walk import Walk
 
 from . import objects
@@ -388,3 +389,31 @@ def test_quick_check_and_walk_agree(data):
     except ValueError:
         clean = False
     assert fits == clean
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ({"nodeSelector": "x"}, "cannot restore map from string"),
+        ({"containers": {"a": 1}}, "cannot restore slice from map"),
+        ({"containers": [1]}, "cannot restore struct from: int64"),
+        ({"securityContext": True}, "cannot restore struct from: bool"),
+        ({"nodeName": 1}, "cannot convert int64 to string"),
+        ({"restartPolicy": 1}, "cannot convert int64 to v1.RestartPolicy"),
+        ({"nodeName": [1]}, "unrecognized type: string"),
+        ({"priority": "1"}, "unrecognized type: int32"),
+        ({"priority": 1.5}, "cannot convert float64 to int32"),
+        ({"hostNetwork": 1}, "unrecognized type: bool"),
+        ({"nodeName": "n"}, ""),
+    ],
+)
+def test_what_cannot_be_restored(spec: dict[str, object], words: str) -> None:
+    assert restore_fault(schema_for(PODS), {"spec": spec}) == words
+
+
+def test_bytes_that_cannot_be_restored() -> None:
+    fault = restore_fault(schema_for(SECRETS), {"data": {"a": "$"}})
+    assert fault == "error decoding from json: illegal base64 data at input byte 0"
+    assert (
+        restore_fault(schema_for(SECRETS), {"data": {"a": 1}}) == "cannot restore slice from int64"
+    )

@@ -241,7 +241,9 @@ def test_service_account_keys_and_issuer(run: Run, tmp_path: Path) -> None:
 
 def test_admission_plugins(run: Run) -> None:
     server = run(
-        "--enable-admission-plugins=AlwaysPullImages", "--disable-admission-plugins=ServiceAccount"
+        "--enable-admission-plugins=AlwaysPullImages",
+        # What kube-apiserver has and Skiff has not may be turned off, as it is off.
+        "--disable-admission-plugins=ServiceAccount,ValidatingAdmissionWebhook,ImagePolicyWebhook",
     )
     status, pod = server.call(
         "/api/v1/namespaces/default/pods",
@@ -290,6 +292,15 @@ def test_other_flags_of_kube_apiserver_are_refused_by_name(spelling: str, tmp_pa
         ("--service-node-port-range=9-5", "--service-node-port-range '9-5' is no range of ports"),
         ("--service-cluster-ip-range=ten", "--service-cluster-ip-range: 'ten' does not appear"),
         ("--enable-admission-plugins=Magic", "unknown admission plugins: Magic"),
+        ("--disable-admission-plugins=Magic", "unknown admission plugins: Magic"),
+        (
+            "--enable-admission-plugins=ImagePolicyWebhook",
+            "unknown admission plugins: ImagePolicyWebhook",
+        ),
+        (
+            "--enable-admission-plugins=LimitRanger --disable-admission-plugins=LimitRanger",
+            "LimitRanger in enable-admission-plugins and disable-admission-plugins overlapped",
+        ),
     ],
 )
 def test_bad_values_are_refused(tmp_path: Path, flags: str, words: str) -> None:

@@ -72,6 +72,28 @@ def test_patches_strictly() -> None:
     play(test)
 
 
+STRATEGIC = "application/strategic-merge-patch+json"
+
+
+def test_strategic_patches_are_shown_as_go_prints_them() -> None:
+    async def test(w: World) -> None:
+        await w.create(CONFIGMAPS, configmap("a"))
+        path, kind = f"{CONFIGMAPS}/a", {"content-type": STRATEGIC}
+        wrong = await w.call("PATCH", path, {"metadata": {"labels": "invalid"}}, kind)
+        assert wrong.status == 422
+        assert wrong.message == (
+            ' "" is invalid: patch: Invalid value: "map[metadata:map[labels:invalid]]": '
+            "cannot restore map from string"
+        )
+        unknown = await w.call("PATCH", path, {"odd": 1}, kind, fieldValidation="Strict")
+        assert unknown.message == (
+            ' "" is invalid: patch: Invalid value: "map[odd:1]": '
+            'strict decoding error: unknown field "odd"'
+        )
+
+    play(test)
+
+
 @pytest.mark.conformance(
     "[sig-api-machinery] FieldValidation should detect unknown metadata fields of a typed object "
     "[Conformance]"

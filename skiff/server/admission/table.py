@@ -46,6 +46,26 @@ DISABLED = (
     "AlwaysDeny",
 )
 
+# Plugins of kube-apiserver without a rule here: they may be turned off, as they are off.
+ABSENT = frozenset(
+    {
+        "AlwaysAdmit",
+        "ClusterTrustBundleAttest",
+        "EventRateLimit",
+        "ImagePolicyWebhook",
+        "LimitPodHardAntiAffinityTopology",
+        "MutatingAdmissionPolicy",
+        "MutatingAdmissionWebhook",
+        "NamespaceAutoProvision",
+        "NamespaceExists",
+        "NodeDeclaredFeatureValidator",
+        "PodNodeSelector",
+        "PodTolerationRestriction",
+        "ValidatingAdmissionPolicy",
+        "ValidatingAdmissionWebhook",
+    }
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Needs:
@@ -103,10 +123,14 @@ def build(
     remote: Sequence[RemoteRule] = (),
 ) -> AdmissionChain:
     """The chain; `enabled` and `disabled` name rules beside the default set. Raises ValueError for
-    a name that no rule has."""
+    a name that no rule has, and for one that is to be both."""
     first, last = rules(needs), last_rules(needs)
     known = {rule.name for rule in (*first, *last)}
-    unknown = sorted({*enabled, *disabled} - known)
+    unknown = sorted({*enabled} - known | {*disabled} - known - ABSENT)
+    if both := sorted({*enabled} & {*disabled}):
+        raise ValueError(
+            f"{', '.join(both)} in enable-admission-plugins and disable-admission-plugins overlapped"
+        )
     if unknown:
         raise ValueError(f"unknown admission plugins: {', '.join(unknown)}")
     off = {*disabled, *(n for n in DISABLED if n not in enabled)}

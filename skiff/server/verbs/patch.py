@@ -13,7 +13,9 @@ import orjson
 from skiff.aio.http.message import Response
 from skiff.api.errors import BadRequest, Cause, Invalid, UnsupportedMediaType
 from skiff.api.patch import json_patch, merge_patch, strategic_patch
+from skiff.api.patch.values import go_text
 from skiff.api.schema.duplicates import duplicate_fields
+from skiff.api.schema.restore import restore_fault
 from skiff.server import negotiate
 from skiff.server.engine import Engine
 from skiff.server.options import WriteOptions, invalid_options, write_options
@@ -126,8 +128,8 @@ async def _patch(engine: Engine, target: Target, entry: Entry, media: str) -> by
         repeated = _repeated(target, media, body)
         accept_object(call, served, new, target.options.validation, b"")
     except BadRequest as e:
-        shown = body if media == STRATEGIC else new
-        raise _bad_result(shown, e.message.partition(": ")[2] or e.message) from None
+        why = e.message.partition(": ")[2] or e.message
+        raise _bad_result(served, old, media, read_patch(call, media), why) from None
     if repeated:
         call.warnings.extend(repeated)
     metadata = new["metadata"]
@@ -156,9 +158,15 @@ def _repeated(target: Target, media: str, body: Any) -> list[str]:
     return texts
 
 
-def _bad_result(shown: Any, why: str) -> Invalid:
-    """The 422 for a patch whose result is no object of the kind."""
-    text = orjson.dumps(shown).decode()
+def _bad_result(served: Served, old: Object, media: str, body: Any, why: str) -> Invalid:
+    """The 422 for a patch whose result is no object of the kind: it shows a strategic merge patch as
+    Go prints it, else the result."""
+    made = compute(served, old, media, body)
+    if media == STRATEGIC:
+        text = go_text(body)
+        why = restore_fault(served.schema, made) or why
+    else:
+        text = orjson.dumps(made).decode()
     detail = f"Invalid value: {orjson.dumps(text).decode()}: {why}"
     return Invalid(
         f' "" is invalid: patch: {detail}', causes=[Cause("FieldValueInvalid", detail, "patch")]
