@@ -30,9 +30,10 @@ from skiff.api.errors import (
 from skiff.api.resources import SERVICES, TABLE, Resource
 from skiff.server import negotiate
 from skiff.server.allocate import DEFAULT_PORTS, Allocators
-from skiff.server.authn.impersonation import impersonate
+from skiff.server.authn.impersonation import IMPERSONATE, impersonate
 from skiff.server.authz.messages import forbidden
 from skiff.server.convert import converters
+from skiff.server.deadline import check_timeout
 from skiff.server.engine import Engine
 from skiff.server.flow import FlowControl, Rejected
 from skiff.server.hooks.services import rebuild
@@ -153,6 +154,8 @@ class ApiServer:
         call.audit_id = request.headers.get("audit-id") or f"{self._bits(128):032x}"
         started = self._clock.monotonic() if self._observe is not None else 0.0
         try:
+            if "timeout=" in request.query:
+                check_timeout(call.info)
             user = self._authenticate(request)
             if type(user) is not User:
                 return self._later(call, self._authenticated(call, user), started)
@@ -176,13 +179,8 @@ class ApiServer:
 
     def _authorized(self, call: Call, user: User) -> Response | Awaitable[Response]:
         """Impersonate, classify, authorize, route."""
-        headers = call.request.headers
-        if (
-            "impersonate-user" in headers
-            or "impersonate-group" in headers
-            or "impersonate-uid" in headers
-        ):
-            user = impersonate(user, headers, self._authorizer)
+        if IMPERSONATE in "".join(call.request.headers):
+            user = impersonate(user, call.request, self._authorizer)
         call.user = user
         flow = None
         if self._flows is not None:

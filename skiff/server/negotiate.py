@@ -1,8 +1,7 @@
 """What a client wants to be answered in, and what it sends.
 
 Media types: JSON, YAML and protobuf. Stored objects are JSON, so a client that takes JSON too gets
-JSON, even where it likes protobuf or CBOR better; protobuf is for those that take nothing else, and not
-for watches. The `as=` parameter asks for a transformed answer: a Table or PartialObjectMetadata of
+JSON, even where it likes protobuf or CBOR better; protobuf is for those that take nothing else. The `as=` parameter asks for a transformed answer: a Table or PartialObjectMetadata of
 meta.k8s.io. Header texts repeat, so results are cached by text.
 
 Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#alternate-representations-of-resources
@@ -48,8 +47,9 @@ PLAIN: Final = Shape()
 
 
 @lru_cache(maxsize=1024)
-def accept(header: str, *, stream: bool = False) -> Shape:
-    """The best shape for an Accept header. Raises NotAcceptable."""
+def accept(header: str, *, stream: bool = False, tables: bool = True) -> Shape:
+    """The best shape for an Accept header: of a stream of events, without Tables where those are not
+    to be had. Raises NotAcceptable."""
     if not header:
         return PLAIN
     protobuf = False
@@ -59,7 +59,7 @@ def accept(header: str, *, stream: bool = False) -> Shape:
         elif media in _YAML_TYPES and not stream:
             chosen = YAML
         else:
-            protobuf |= media == PROTOBUF and "as" not in parameters and not stream
+            protobuf |= media == PROTOBUF and "as" not in parameters
             continue
         transform = parameters.get("as")
         if transform is None:
@@ -68,6 +68,7 @@ def accept(header: str, *, stream: bool = False) -> Shape:
         version = parameters.get("v", "")
         if (
             form is not None
+            and (tables or form != "table")
             and parameters.get("g") == "meta.k8s.io"
             and version in ("v1", "v1beta1")
         ):

@@ -12,6 +12,14 @@ import orjson
 
 from skiff.server.negotiate import Shape
 
+_LINE = {
+    "ADDED": b'{"type":"ADDED","object":',
+    "MODIFIED": b'{"type":"MODIFIED","object":',
+    "DELETED": b'{"type":"DELETED","object":',
+    "BOOKMARK": b'{"type":"BOOKMARK","object":',
+    "ERROR": b'{"type":"ERROR","object":',
+}
+
 Convert = Callable[[dict[str, Any]], dict[str, Any]]
 
 
@@ -23,6 +31,14 @@ class Presenter:
     def object(self, value: bytes) -> bytes:
         """One object, as a get or a watch event shows it. This one: as it is stored."""
         return value
+
+    def made(self, obj: dict[str, Any]) -> bytes:
+        """An object that is not stored, for an event: a bookmark, an error's Status."""
+        return orjson.dumps(obj)
+
+    def event(self, kind: str, obj: bytes) -> bytes:
+        """A watch event on the wire."""
+        return b"%b%b}\n" % (_LINE[kind], obj)
 
 
 class Converted(Presenter):
@@ -54,6 +70,43 @@ def partial(obj: Mapping[str, Any], api_version: str) -> dict[str, Any]:
         "apiVersion": api_version,
         "metadata": obj["metadata"],
     }
+
+
+class Protobuf(Presenter):
+    """The watch events of clients that read protobuf alone: frames of a length (four bytes, big-endian)
+    and a WatchEvent message, whose object is in its envelope.
+
+    Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#protobuf-encoding and
+    apimachinery's length-delimited framer.
+    """
+
+    def __init__(self, base: Presenter) -> None:
+        self.key = ("protobuf", base.key)
+        self._base = base
+
+    def object(self, value: bytes) -> bytes:
+        return self.made(orjson.loads(self._base.object(value)))
+
+    def made(self, obj: dict[str, Any]) -> bytes:
+        from skiff.api.protobuf import encode  # its tables are read when first needed
+
+        return encode(obj)
+
+    def event(self, kind: str, obj: bytes) -> bytes:
+        raw = _field(1, obj)
+        message = _field(1, kind.encode()) + _field(2, raw)
+        return len(message).to_bytes(4, "big") + message
+
+
+def _field(number: int, data: bytes) -> bytes:
+    """A length-delimited field of a protobuf message."""
+    size = bytearray()
+    left = len(data)
+    while left > 0x7F:
+        size.append(left & 0x7F | 0x80)
+        left >>= 7
+    size.append(left)
+    return bytes((number << 3 | 2,)) + bytes(size) + data
 
 
 STORED = Presenter()

@@ -22,8 +22,6 @@ Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-d
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
-import orjson
-
 from skiff.aio.entropy import Entropy
 from skiff.aio.http.message import Stream, Writer
 from skiff.api.errors import ApiError, Expired
@@ -44,22 +42,9 @@ MIN_TIMEOUT_S = 1800.0
 FRESH_WAIT_S = 3.0
 """How long a list or watch waits for a revision that is yet to come."""
 
-_LINE = {
-    "ADDED": b'{"type":"ADDED","object":',
-    "MODIFIED": b'{"type":"MODIFIED","object":',
-    "DELETED": b'{"type":"DELETED","object":',
-    "BOOKMARK": b'{"type":"BOOKMARK","object":',
-    "ERROR": b'{"type":"ERROR","object":',
-}
-
 Route = tuple[str, str]
 Wish = tuple[str, str, FieldSelector, object]
 _BROAD: Route = ("", "")
-
-
-def line(kind: str, obj: bytes) -> bytes:
-    """One watch event on the wire."""
-    return b"%b%b}\n" % (_LINE[kind], obj)
 
 
 class Channel:
@@ -108,7 +93,7 @@ class Channel:
             else:
                 assert old is not None
                 value = restamp(old.value, change.revision)
-            found = shared[key] = line(kind, self.presenter.object(value))
+            found = shared[key] = self.presenter.event(kind, self.presenter.object(value))
         return found
 
 
@@ -325,7 +310,7 @@ class Watches:
             self.count += 1
             try:
                 async with asyncio.timeout(timeout_s):
-                    if await self._until(index, revision, options, writer):
+                    if await self._until(revision, options, presenter, writer):
                         await self._run(
                             index, namespace, options, presenter, bookmark, revision, writer
                         )
@@ -363,7 +348,7 @@ class Watches:
                 waiter.set_result(None)
 
     async def _until(
-        self, index: Index, revision: int, options: ListOptions, writer: Writer
+        self, revision: int, options: ListOptions, presenter: Presenter, writer: Writer
     ) -> bool:
         """Wait for a start revision that is yet to come; False where that is refused."""
         if revision <= self._cache.revision:
@@ -372,7 +357,7 @@ class Watches:
             try:
                 await self.fresh(revision)
             except ApiError as e:
-                writer.write(line("ERROR", orjson.dumps(e.status())))
+                writer.write(presenter.event("ERROR", presenter.made(e.status())))
                 return False
         else:
             await self._reach(revision)
@@ -400,11 +385,11 @@ class Watches:
                     initial = self._since(subscriber.channel, revision)
             except Compacted:
                 gone = Expired(f"too old resource version: {revision} ({self._store.compacted})")
-                writer.write(line("ERROR", orjson.dumps(gone.status())))
+                writer.write(presenter.event("ERROR", presenter.made(gone.status())))
                 return
             at = self._cache.revision
             if options.initial_events and options.bookmarks:
-                initial.append(line("BOOKMARK", bookmark(at, True)))
+                initial.append(presenter.event("BOOKMARK", bookmark(at, True)))
             await _send(writer, initial)
             subscriber.go_live()
             if options.bookmarks:
@@ -425,7 +410,7 @@ class Watches:
     ) -> list[bytes]:
         wanted = ListOptions(labels=options.labels, fields=options.fields)
         page = self._lister.page(index, namespace, wanted, self._cache.revision)
-        return [line("ADDED", presenter.object(i.value)) for i in page.items]
+        return [presenter.event("ADDED", presenter.object(i.value)) for i in page.items]
 
     def _since(self, channel: Channel, revision: int) -> list[bytes]:
         """The events after `revision`, from the store's history. Raises Compacted."""
@@ -457,7 +442,7 @@ class Watches:
             feed.flush()
         for subscriber, make in list(self._bookmarked.items()):
             if subscriber.live:
-                subscriber.push(line("BOOKMARK", make()))
+                subscriber.push(subscriber.channel.presenter.event("BOOKMARK", make()))
         if self._bookmarked:
             self._timer = asyncio.get_running_loop().call_later(BOOKMARK_S, self._bookmarks)
 

@@ -87,6 +87,16 @@ class Watching:
         line, _, self._buffer = self._buffer.partition(b"\n")
         return orjson.loads(line)
 
+    async def take(self, count: int) -> bytes:
+        """The next bytes, whatever they are."""
+        async with asyncio.timeout(5):
+            while len(self._buffer) < count:
+                data = await self.stream.read()
+                assert data, "the watch ended"
+                self._buffer += data
+        found, self._buffer = self._buffer[:count], self._buffer[count:]
+        return found
+
     async def names(self, count: int) -> list[tuple[str, str]]:
         """Type and object name of the next events."""
         events = [await self.event() for _ in range(count)]

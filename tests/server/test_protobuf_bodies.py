@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from skiff.api.protobuf import decode, encode
 from skiff.api.resources import by_kind
-from tests.server.engine_world import CONFIGMAPS, PODS, World, configmap, play, pod
+from tests.server.engine_world import CONFIGMAPS, PODS, Watching, World, configmap, play, pod
 
 PROTOBUF = "application/vnd.kubernetes.protobuf"
 SENT = {"content-type": PROTOBUF}
@@ -119,10 +120,72 @@ def test_answers_for_clients_that_read_nothing_else() -> None:
         missing = await w.call("GET", f"{CONFIGMAPS}/b", None, ONLY)
         assert missing.status == 404
         assert decode(missing.body)["reason"] == "NotFound"
-        assert (await w.call("GET", CONFIGMAPS, None, ONLY, watch="1")).status == 406
         table = {"accept": f"{PROTOBUF};as=Table;g=meta.k8s.io;v=v1"}
         assert (await w.call("GET", CONFIGMAPS, None, table)).status == 406
         both = {"accept": f"{PROTOBUF},application/json"}
         assert (await w.call("GET", f"{CONFIGMAPS}/a", None, both)).json["data"] == {"k": "v"}
 
     play(test)
+
+
+def test_watches_for_clients_that_read_nothing_else() -> None:
+    """Frames of a length and a WatchEvent, whose object is in its envelope."""
+
+    async def test(w: World) -> None:
+        await w.create(CONFIGMAPS, configmap("a", {"k": "v"}))
+        response = await w.response("GET", CONFIGMAPS, None, ONLY, watch="1")
+        assert response.content_type == f"{PROTOBUF};stream=watch"
+        watching = Watching(response)
+        kind, found = await frame(watching)
+        assert (kind, found) == ("ADDED", (await w.get(f"{CONFIGMAPS}/a")).json)
+        await w.merge(f"{CONFIGMAPS}/a", {"data": {"k": "x" * 300}})
+        kind, found = await frame(watching)
+        assert (kind, found["data"]) == ("MODIFIED", {"k": "x" * 300})
+        await w.call("DELETE", f"{CONFIGMAPS}/a")
+        assert (await frame(watching))[0] == "DELETED"
+        await watching.close()
+        options = {
+            "sendInitialEvents": "true",
+            "resourceVersionMatch": "NotOlderThan",
+            "allowWatchBookmarks": "true",
+        }
+        watching = Watching(await w.response("GET", CONFIGMAPS, None, ONLY, watch="1", **options))
+        kind, found = await frame(watching)
+        assert (kind, found["kind"]) == ("BOOKMARK", "ConfigMap")
+        assert found["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
+        await watching.close()
+        w.store.compact(w.store.revision)
+        watching = Watching(
+            await w.response("GET", CONFIGMAPS, None, ONLY, watch="1", resourceVersion="1")
+        )
+        kind, found = await frame(watching)
+        assert (kind, found["kind"], found["reason"]) == ("ERROR", "Status", "Expired")
+        await watching.close()
+
+    play(test)
+
+
+async def frame(watching: Watching) -> tuple[str, dict[str, Any]]:
+    """The next event's type and object."""
+    data = await watching.take(int.from_bytes(await watching.take(4), "big"))
+    fields = dict(messages(data))
+    return fields[1].decode(), decode(dict(messages(fields[2]))[1])
+
+
+def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """The length-delimited fields of a message."""
+    at = 0
+    while at < len(data):
+        number, wire = data[at] >> 3, data[at] & 7
+        assert wire == 2
+        at += 1
+        size = shift = 0
+        while True:
+            byte = data[at]
+            at += 1
+            size |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                break
+        yield number, data[at : at + size]
+        at += size

@@ -6,6 +6,7 @@ Classifications are remembered by user and request until an object changes, so t
 from typing import Final
 
 from skiff.api.resources import FLOWSCHEMAS, PRIORITYLEVELCONFIGURATIONS
+from skiff.server.deadline import LONG_RUNNING
 from skiff.server.flow.classify import distinguisher, matches, order
 from skiff.server.flow.levels import Flow, Hall
 from skiff.server.metrics.exposition import Gauge, Labels
@@ -14,7 +15,6 @@ from skiff.server.seams import Call, Objects, User
 
 CACHED: Final = 8192
 """Remembered classifications; past that all are forgotten."""
-_LONG_RUNNING: Final = frozenset({"attach", "exec", "log", "portforward", "proxy"})
 
 
 class FlowControl:
@@ -33,7 +33,7 @@ class FlowControl:
     def classify(self, user: User, info: RequestInfo) -> Flow | None:
         """The flow that a request belongs to; None for what is not limited: long-running requests
         other than watches, and everything as long as there are no schemas."""
-        if info.subresource in _LONG_RUNNING:
+        if info.subresource in LONG_RUNNING:
             return None
         if info.is_resource:
             key = (

@@ -23,12 +23,12 @@ def wants_pretty(call: Call) -> bool:
     return call.request.headers.get("user-agent", "").startswith(_BROWSERS)
 
 
-def shape_of(call: Call, *, stream: bool = False) -> Shape:
+def shape_of(call: Call, *, stream: bool = False, tables: bool = True) -> Shape:
     """What the Accept header asks for. Raises NotAcceptable."""
     header = call.request.headers.get("accept")
     if header is None or header == JSON:
         return PLAIN
-    return negotiate.accept(header, stream=stream)
+    return negotiate.accept(header, stream=stream, tables=tables)
 
 
 def answer(engine: Engine, call: Call, served: Served, value: bytes, status: int = 200) -> Response:

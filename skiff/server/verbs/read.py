@@ -9,11 +9,11 @@ from skiff.api.errors import NotAcceptable
 from skiff.api.selectors import FieldSelector
 from skiff.server import negotiate, table
 from skiff.server.engine import Engine
-from skiff.server.negotiate import JSON, Shape
+from skiff.server.negotiate import JSON, PROTOBUF, Shape
 from skiff.server.options import ListOptions, list_options, revision_of
 from skiff.server.seams import Call
 from skiff.server.served import Served
-from skiff.server.shape import Presenter
+from skiff.server.shape import Presenter, Protobuf
 from skiff.server.verbs.answer import answer, include_of, shape_of, wants_pretty
 
 WATCH_TYPE = "application/json"
@@ -144,11 +144,8 @@ def watch(engine: Engine, call: Call, served: Served) -> Response:
     options = list_options(info)
     options.watch = True
     _check_fields(served, options.fields)
-    shape = shape_of(call, stream=True)
-    if shape.media != JSON:
-        raise NotAcceptable(
-            "only the following media types are accepted: application/json;stream=watch"
-        )
+    # Objects that begin a watch are a list's stead, and Tables of one row each are no list.
+    shape = shape_of(call, stream=True, tables=not options.initial_events)
     presenter: Presenter
     if shape.form == "table":
         presenter = table.TablePresenter(
@@ -160,6 +157,9 @@ def watch(engine: Engine, call: Call, served: Served) -> Response:
         )
     else:
         presenter = served.presenter_for(shape)
+    content_type = WATCH_TYPE
+    if shape.media == PROTOBUF:
+        presenter, content_type = _protobuf(served, presenter), f"{PROTOBUF};stream=watch"
     namespace = info.namespace if served.namespaced else ""
     kind, api_version = served.resource.kind, served.resource.api_version
 
@@ -178,10 +178,21 @@ def watch(engine: Engine, call: Call, served: Served) -> Response:
                 "columnDefinitions": None,
                 "rows": [{"cells": [], "object": obj}],
             }
-        return orjson.dumps(obj)
+        return presenter.made(obj)
 
     stream = engine.watches.stream(served.index, namespace, options, presenter, bookmark)
-    return Response(200, content_type=WATCH_TYPE, stream=stream)
+    return Response(200, content_type=content_type, stream=stream)
+
+
+def _protobuf(served: Served, base: Presenter) -> Presenter:
+    """Events in protobuf. Raises NotAcceptable for a kind without messages (a custom resource)."""
+    from skiff.api.protobuf import known  # its tables are read when first needed
+
+    if not known(served.resource.api_version, served.resource.kind):
+        raise NotAcceptable(
+            "only the following media types are accepted: application/json;stream=watch"
+        )
+    return Protobuf(base)
 
 
 def _check_fields(served: Served, selector: FieldSelector) -> None:
