@@ -395,6 +395,56 @@ def test_quotas_and_limits():
     )
 
 
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        (
+            {"scopes": ["BestEffort", "NotBestEffort"]},
+            [
+                'spec.scopes: Invalid value: ["BestEffort","NotBestEffort"]: conflicting scopes',
+            ],
+        ),
+        (
+            {"hard": {"services": "1"}, "scopes": ["Terminating"]},
+            [
+                'spec.scopes: Invalid value: ["Terminating"]: unsupported scope applied to resource',
+            ],
+        ),
+        (
+            {"scopes": ["Sometimes"]},
+            ['spec.scopes: Invalid value: ["Sometimes"]: unsupported scope'],
+        ),
+        ({"hard": {"cpu": "1"}, "scopes": ["NotBestEffort", "Terminating"]}, []),
+        ({"hard": {"count/jobs.batch": "1"}, "scopes": ["Terminating"]}, []),
+        ({"hard": {"requests.storage": "1Gi"}, "selector": ("VolumeAttributesClass", "Exists")}, []),
+        (
+            {"selector": ("Terminating", "In", "x")},
+            [
+                'spec.scopeSelector.matchExpressions.operator: Invalid value: "In": must be \'Exist\''
+                " when scope is any of ResourceQuotaScopeTerminating,"
+                " ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort,"
+                " ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity",
+            ],
+        ),
+        (
+            {"selector": ("PriorityClass", "In")},
+            [
+                "spec.scopeSelector.matchExpressions.values: Required value: must be at least one value"
+                " when `operator` is 'In' or 'NotIn' for scope selector",
+            ],
+        ),
+        ({"selector": ("PriorityClass", "In", "high")}, []),
+    ],
+)  # fmt: skip
+def test_quota_scopes_exist_suit_and_agree(spec, expected):
+    spec = {"hard": {"pods": "1"}, **spec}
+    if "selector" in spec:
+        scope, operator, *values = spec.pop("selector")
+        one = {"scopeName": scope, "operator": operator, **({"values": values} if values else {})}
+        spec["scopeSelector"] = {"matchExpressions": [one]}
+    assert faults(core("ResourceQuota", spec=spec)) == expected
+
+
 EVENT = {
     "involvedObject": {
         "kind": "Pod",

@@ -3,6 +3,7 @@
 Source: https://kubernetes.io/docs/concepts/policy/resource-quotas/ and .../limit-range/
 """
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
 from skiff.api.kinds import errors as fe
@@ -30,6 +31,27 @@ _QUOTAS: Final = frozenset(
         "services.loadbalancers",
     )
 )  # fmt: skip
+
+_OF_PODS: Final = frozenset(
+    ("pods", "cpu", "memory", "limits.cpu", "limits.memory", "requests.cpu", "requests.memory")
+)
+_SUITED: Final = {
+    "BestEffort": frozenset(("pods",)),
+    "NotBestEffort": _OF_PODS,
+    "Terminating": _OF_PODS,
+    "NotTerminating": _OF_PODS,
+    "PriorityClass": _OF_PODS,
+    "CrossNamespacePodAffinity": _OF_PODS,
+    "VolumeAttributesClass": frozenset(("persistentvolumeclaims", "requests.storage")),
+}
+"""What a scope may limit, of the resources that are Kubernetes' own."""
+_OPPOSITES: Final = (("BestEffort", "NotBestEffort"), ("Terminating", "NotTerminating"))
+_PLAIN_SCOPES: Final = frozenset(_SUITED) - {"PriorityClass", "VolumeAttributesClass"}
+_MUST_EXIST: Final = (
+    "must be 'Exist' when scope is any of ResourceQuotaScopeTerminating,"
+    " ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort,"
+    " ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity"
+)
 
 
 def _quota_cells(obj: Object, now: float) -> list[Any]:
@@ -61,33 +83,78 @@ class ResourceQuotaStrategy(Strategy):
         for name, value in spec.get("hard", {}).items():
             at = f"spec.hard[{name}]"
             errors += [fe.invalid(at, name, m) for m in names.qualified_name(name)]
-            if "/" not in name and name not in _QUOTAS and "hugepages-" not in name:
+            if "/" not in name and not _is_standard(name):
                 message = "must be a standard resource for quota"
                 errors.append(fe.invalid(at, name, message))
             errors += validate_quantity(name, value, at)
-        if any(scope not in _SCOPES for scope in spec.get("scopes", ())):
-            errors.append(fe.invalid("spec.scopes", spec["scopes"], "unsupported scope"))
-        for i, found in enumerate((spec.get("scopeSelector") or {}).get("matchExpressions", ())):
-            at = f"spec.scopeSelector.matchExpressions[{i}]"
-            scope, operator = found.get("scopeName", ""), found.get("operator", "")
-            if scope not in _SCOPES:
-                errors.append(fe.invalid(f"{at}.scopeName", scope, "unsupported scope"))
-            if operator in ("In", "NotIn") and not found.get("values"):
-                message = "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector"
-                errors.append(fe.required(f"{at}.values", message))
-            elif operator in ("Exists", "DoesNotExist") and found.get("values"):
-                message = "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector"
-                errors.append(fe.invalid(f"{at}.values", found["values"], message))
-            elif operator not in ("In", "NotIn", "Exists", "DoesNotExist"):
-                message = "not a valid selector operator"
-                errors.append(fe.invalid(f"{at}.operator", operator, message))
-        return errors
+        return errors + _validate_scopes(spec) + _validate_selector(spec)
 
     def validate_change(self, new: Object, old: Object) -> FieldErrors:
         after, before = new.get("spec", {}), old.get("spec", {})
         if set(after.get("scopes", ())) != set(before.get("scopes", ())):
             return immutable("spec.scopes", after.get("scopes"), before.get("scopes"))
         return []
+
+
+def _is_standard(name: str) -> bool:
+    return name in _QUOTAS or name.startswith(("hugepages-", "requests.hugepages-"))
+
+
+def _validate_scopes(spec: Object) -> FieldErrors:
+    """Each scope exists, suits every resource, and contradicts no other."""
+    at, scopes = "spec.scopes", spec.get("scopes", [])
+    errors: FieldErrors = []
+    for scope in scopes:
+        if scope not in _SCOPES:
+            errors.append(fe.invalid(at, scopes, "unsupported scope"))
+        errors += _unsuited(scope, spec, at, scopes)
+    return errors + _conflicting(scopes, spec, at)
+
+
+def _validate_selector(spec: Object) -> FieldErrors:
+    selector = spec.get("scopeSelector") or {}
+    at = "spec.scopeSelector.matchExpressions"
+    errors: FieldErrors = []
+    found = selector.get("matchExpressions", ())
+    for one in found:
+        scope, operator = one.get("scopeName", ""), one.get("operator", "")
+        if scope not in _SCOPES:
+            errors.append(fe.invalid(f"{at}.scopeName", scope, "unsupported scope"))
+        errors += _unsuited(scope, spec, at, selector)
+        if scope in _PLAIN_SCOPES and operator != "Exists":
+            errors.append(fe.invalid(f"{at}.operator", operator, _MUST_EXIST))
+        values = one.get("values")
+        if operator in ("In", "NotIn"):
+            if not values:
+                message = "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector"
+                errors.append(fe.required(f"{at}.values", message))
+        elif operator in ("Exists", "DoesNotExist"):
+            if values:
+                message = "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector"
+                errors.append(fe.invalid(f"{at}.values", values, message))
+        else:
+            errors.append(fe.invalid(f"{at}.operator", operator, "not a valid selector operator"))
+    return errors + _conflicting([o.get("scopeName", "") for o in found], spec, at)
+
+
+def _unsuited(scope: str, spec: Object, at: str, value: Any) -> FieldErrors:
+    """An error for each of the quota's resources that the scope says nothing of."""
+    suited = _SUITED.get(scope)
+    if suited is None:
+        return []
+    return [
+        fe.invalid(at, value, "unsupported scope applied to resource")
+        for name in sorted(spec.get("hard", {}))
+        if _is_standard(name) and name not in suited
+    ]
+
+
+def _conflicting(scopes: Sequence[str], spec: Object, at: str) -> FieldErrors:
+    return [
+        fe.invalid(at, spec.get("scopes"), "conflicting scopes")
+        for one, other in _OPPOSITES
+        if one in scopes and other in scopes
+    ]
 
 
 class LimitRangeStrategy(Strategy):
