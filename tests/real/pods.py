@@ -29,6 +29,8 @@ PATHS = {
     "ConfigMap": "api/v1/namespaces/{ns}/configmaps",
     "Secret": "api/v1/namespaces/{ns}/secrets",
     "Service": "api/v1/namespaces/{ns}/services",
+    "Endpoints": "api/v1/namespaces/{ns}/endpoints",
+    "EndpointSlice": "apis/discovery.k8s.io/v1/namespaces/{ns}/endpointslices",
     "Event": "api/v1/namespaces/{ns}/events",
     "PodTemplate": "api/v1/namespaces/{ns}/podtemplates",
     "PersistentVolumeClaim": "api/v1/namespaces/{ns}/persistentvolumeclaims",

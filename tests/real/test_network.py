@@ -103,6 +103,8 @@ def service(name: str, app: str = "net", **spec: Any) -> Object:
     spec.setdefault("ports", [{"name": "http", "port": 80, "targetPort": HTTP}])
     if spec.get("type") != "ExternalName":
         spec.setdefault("selector", {"app": app})
+        if spec["selector"] is None:
+            del spec["selector"]
     return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec}
 
 
@@ -366,6 +368,87 @@ def test_two_ports_of_two_pods(net: Net) -> None:
     settles({})
 
 
+def hand_made_slice(net: Net, of: str, port: str, ip: str, number: int) -> None:
+    labels = {
+        "kubernetes.io/service-name": of,
+        "endpointslice.kubernetes.io/managed-by": "somebody.example.com",
+    }
+    net.create({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+        "metadata": {"generateName": f"{of}-", "labels": labels},
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": [ip], "conditions": {"ready": True}}],
+        "ports": [{"name": port, "port": number, "protocol": "TCP"}],
+    })  # fmt: skip
+
+
+TWO_PORTS = [{"name": "port80", "port": 80}, {"name": "port81", "port": 81}]
+
+
+@pytest.mark.conformance(
+    "[sig-network] EndpointSlice should support a Service with multiple endpoint IPs specified in multiple EndpointSlices [Conformance]"
+)
+def test_slices_by_hand_with_an_address_for_each_port(net: Net) -> None:
+    net.create(service("by-address", selector=None, ports=TWO_PORTS))
+    for port, name in (("port80", "net-0"), ("port81", "net-1")):
+        hand_made_slice(net, "by-address", port, net.pod_ip(name), HTTP)
+    vip = net.cluster_ip("by-address")
+    until_served(net, vip, 80, ["net-0"])
+    until_served(net, vip, 81, ["net-1"])
+
+
+@pytest.mark.conformance(
+    "[sig-network] EndpointSlice should support a Service with multiple ports specified in multiple EndpointSlices [Conformance]"
+)
+def test_slices_by_hand_with_two_ports_of_one_address(net: Net) -> None:
+    other = server_pod("other", {}, {"HTTP": "9090", "UDP": "9091"})["spec"]["containers"][0]
+    both = server_pod("both-ports", {"app": "both-ports"}, {"HTTP": "8090"})
+    both["spec"]["containers"].append({**other, "name": "other"})
+    net.create(both)
+    net.ready("both-ports")
+    ip = net.pod_ip("both-ports")
+    net.create(service("by-port", selector=None, ports=TWO_PORTS))
+    hand_made_slice(net, "by-port", "port80", ip, 8090)
+    hand_made_slice(net, "by-port", "port81", ip, 9090)
+    vip = net.cluster_ip("by-port")
+    until_served(net, vip, 80, ["both-ports"])
+    until_served(net, vip, 81, ["both-ports"])
+
+
+@pytest.mark.conformance(
+    "[sig-network] Services should serve a basic endpoint from pods [Conformance]"
+)
+def test_endpoints_follow_pods(net: Net) -> None:
+    net.create(service("basic", app="basic"))
+
+    def ready() -> list[list[str]]:
+        subsets = net.get("Endpoints", "basic").get("subsets") or []
+        slices = net.list("EndpointSlice", "labelSelector=kubernetes.io/service-name%3Dbasic")
+        ends = [e for found in slices for e in found["endpoints"] or ()]
+        return [
+            sorted(a["targetRef"]["name"] for s in subsets for a in s.get("addresses") or ()),
+            sorted(e["targetRef"]["name"] for e in ends if e["conditions"]["ready"]),
+        ]
+
+    def settles(*wanted: str) -> None:
+        wait_for(lambda: ready() == [list(wanted)] * 2, f"endpoints are {wanted}", 30)
+        if wanted:
+            until_served(net, net.cluster_ip("basic"), 80, list(wanted))
+            assert net.exec("client", "wget -qO- http://basic/").split()[0] in wanted
+
+    settles()
+    for name in ("basic-1", "basic-2"):
+        net.create(server_pod(name, {"app": "basic"}))
+        net.ready(name)
+        settles(*(n for n in ("basic-1", "basic-2") if n <= name))
+    net.delete("Pod", "basic-1")
+    settles("basic-2")
+    net.delete("Pod", "basic-2")
+    settles()
+    vip = net.cluster_ip("basic")
+    wait_for(lambda: outcome(net, vip, 80) == "ConnectionRefusedError", "it refuses", 15)
+
+
 def change_type(net: Net, name: str, **spec: Any) -> Object:
     def change(obj: Object) -> None:
         for key in (
@@ -525,6 +608,22 @@ def test_pods_have_names(net: Net) -> None:
     assert net.address(f"sub.{net.name}.svc.cluster.local") == ip
     assert net.exec("named", "hostname -f").strip() == full
     assert net.address(f"{ip.replace('.', '-')}.{net.name}.pod.cluster.local") == ip
+
+
+@pytest.mark.conformance(
+    "[sig-network] DNS should provide /etc/hosts entries for the cluster [Conformance]"
+)
+def test_pods_know_their_own_names_without_dns(net: Net) -> None:
+    # Nobody serves the subdomain and no name server answers: the hosts file alone tells.
+    nobody = {"dnsPolicy": "None", "dnsConfig": {"nameservers": ["127.0.0.1"]}}
+    net.create(client_pod("hosts", hostname="querier", subdomain="nobody-serves", **nobody))
+    net.ready("hosts")
+    full = f"querier.nobody-serves.{net.name}.svc.cluster.local"
+    ip = net.pod_ip("hosts")
+    for name in (full, "querier"):
+        assert net.address(name, "hosts") == ip
+    assert f"{ip}\t{full}\tquerier" in net.exec("hosts", "cat /etc/hosts")
+    assert net.exec("hosts", "hostname").strip() == "querier"
 
 
 @pytest.mark.conformance(
