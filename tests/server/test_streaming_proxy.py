@@ -1,6 +1,7 @@
 """The HTTP proxies of pods, services and nodes."""
 
 import json
+import zlib
 
 import pytest
 from hypothesis import given
@@ -179,6 +180,51 @@ def test_links_lead_back_through_the_proxy(tmp_path):
             b'<a href="http://else/w">'
         )
         assert answer.headers == (("Location", NS + "pods/p/proxy/there"),)
+
+    run(scenario, tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ["", "gzip", "deflate"])
+@pytest.mark.parametrize("streamed", [True, False])
+def test_links_of_long_and_compressed_pages(tmp_path, encoding, streamed):
+    windows = {"gzip": 31, "deflate": -15}
+    page = b'<html><a href="/x">1 < 2</a>' * 50 + b"<"
+
+    async def scenario(world):
+        backend = proxied(world)
+        body, headers = page, ()
+        if encoding:
+            packer = zlib.compressobj(wbits=windows[encoding])
+            body, headers = (
+                packer.compress(page) + packer.flush(),
+                (("Content-Encoding", encoding),),
+            )
+
+        async def stream(writer):
+            for at in range(0, len(body), 7):
+                writer.write(body[at : at + 7])
+                await writer.drain()
+
+        backend.response = Response(
+            200, b"" if streamed else body, "text/html", headers, stream if streamed else None
+        )
+        answer = await world.call("GET", NS + "pods/p/proxy/")
+        found = await collect(answer) if streamed else answer.body
+        if encoding:
+            found = zlib.decompress(found, windows[encoding])
+        assert found == page.replace(b"/x", (NS + "pods/p/proxy/x").encode())
+
+    run(scenario, tmp_path)
+
+
+def test_a_page_in_an_unknown_coding_passes_as_it_is(tmp_path):
+    async def scenario(world):
+        backend = proxied(world)
+        page = b'<a href="/x">'
+        backend.response = Response(200, page, "text/html", (("Content-Encoding", "br"),))
+        assert (await world.call("GET", NS + "pods/p/proxy/")).body == page
+        backend.response = Response(200, page, "text/html", (("Content-Encoding", "gzip"),))
+        assert (await world.call("GET", NS + "pods/p/proxy/")).status == 503
 
     run(scenario, tmp_path)
 

@@ -8,12 +8,13 @@ Source: https://kubernetes.io/docs/tasks/access-application-cluster/access-clust
 """
 
 import ssl
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from skiff.aio.entropy import Entropy
-from skiff.aio.http.message import Handler, Request, Response
+from skiff.aio.http.message import Handler, Request, Response, Stream, Writer
 from skiff.aio.http.upstream import Upstream, UpstreamError
 from skiff.api.errors import BadRequest, NotFound, ServiceUnavailable
 from skiff.api.resources import ENDPOINTS, PODS, SERVICES
@@ -21,11 +22,8 @@ from skiff.server.seams import Call, Objects
 from skiff.server.streaming import locate
 from skiff.server.streaming.kubelets import Kubelet, Kubelets
 from skiff.server.streaming.locate import Location
-from skiff.server.streaming.rewrite import rewrite_html, rewrite_url
+from skiff.server.streaming.rewrite import Coding, page_coding, rewrite_url
 from skiff.server.streaming.upgrade import wants_upgrade
-
-# A page with links is held in memory while it is rewritten; a longer one passes as it is.
-MAX_REWRITTEN_BYTES = 4 << 20
 
 Dial = Callable[[Location], Handler]
 
@@ -146,8 +144,53 @@ def _rewritten(answer: Response, prefix: str, hosts: tuple[str, ...]) -> Respons
         for k, v in answer.headers
         if not k.lower().startswith(_CORS)
     )
-    page = answer.content_type.partition(";")[0].strip() == "text/html"
-    encoded = any(k.lower() == "content-encoding" for k, _ in answer.headers)
-    if page and not encoded and answer.stream is None and isinstance(answer.body, bytes):
-        answer.body = rewrite_html(answer.body, prefix, hosts)
+    if answer.content_type.partition(";")[0].strip() != "text/html" or answer.upgrade is not None:
+        return answer
+    encoding = next((v for k, v in answer.headers if k.lower() == "content-encoding"), "")
+    coding = page_coding(encoding.strip().lower(), prefix, hosts)
+    if coding is None:
+        return answer
+    if answer.stream is not None:
+        answer.stream = _recoded(answer.stream, coding())
+    elif isinstance(answer.body, bytes) and answer.body:
+        changed = coding()
+        try:
+            answer.body = changed.feed(answer.body) + changed.finish()
+        except zlib.error as e:
+            raise ServiceUnavailable(f"error trying to reach service: {encoding}: {e}") from e
     return answer
+
+
+def _recoded(stream: Stream, coding: Coding) -> Stream:
+    async def recoded(writer: Writer) -> None:
+        await stream(_Recoding(writer, coding))
+        writer.write(coding.finish())
+
+    return recoded
+
+
+class _Recoding:
+    """A Writer whose bytes are changed on their way to another. A body that cannot be read ends the
+    answer, as a backend's connection that breaks does."""
+
+    def __init__(self, writer: Writer, coding: Coding) -> None:
+        self._writer = writer
+        self._coding = coding
+
+    def write(self, data: bytes) -> None:
+        try:
+            changed = self._coding.feed(data)
+        except zlib.error as e:
+            raise ConnectionError(f"the page cannot be read: {e}") from e
+        if changed:
+            self._writer.write(changed)
+
+    @property
+    def buffered(self) -> int:
+        return self._writer.buffered
+
+    async def drain(self) -> None:
+        await self._writer.drain()
+
+    async def gone(self) -> None:
+        await self._writer.gone()
