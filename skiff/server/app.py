@@ -94,6 +94,8 @@ class Parts:
     """Told of every answer: the call, the status code, the seconds it took."""
     long_running: Callable[[RequestInfo, int], None] | None = None
     """Told when a stream begins (1) and ends (-1)."""
+    watching: dict[str, int] = field(default_factory=dict)
+    """How many watches are under way, of the users that stand in it."""
 
 
 Assemble = Callable[[Engine], Parts]
@@ -316,6 +318,8 @@ class ApiServer:
             self._observe(call, response.status, self._clock.monotonic() - started)
         if response.stream is not None and self._long_running is not None:
             response.stream = _counted(response.stream, call.info, self._long_running)
+        if response.stream is not None and call.user.name in self.parts.watching:
+            response.stream = _noted(response.stream, call.user.name, self.parts.watching)
         return response
 
     def _failure(self, call: Call, error: Exception) -> Response:
@@ -354,6 +358,17 @@ def _counted(
             await stream(writer)
         finally:
             long_running(info, -1)
+
+    return run
+
+
+def _noted(stream: Stream, name: str, watching: dict[str, int]) -> Stream:
+    async def run(writer: Writer) -> None:
+        watching[name] += 1
+        try:
+            await stream(writer)
+        finally:
+            watching[name] -= 1
 
     return run
 

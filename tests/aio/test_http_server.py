@@ -130,10 +130,12 @@ def test_what_is_not_http_is_refused() -> None:
 
 def test_repeated_headers_are_joined_and_absolute_targets_read() -> None:
     def handler(request: Request) -> Response:
+        assert list(request.values("x-a")) == ["1", "2"]
+        assert list(request.values("x-b")) == ["3, 4"]
         return Response(200, f"{request.path} {request.headers['x-a']}".encode())
 
     async def test(server: Server, reader: Reader, writer: Sender) -> None:
-        writer.write(b"GET http://host:1/p?q HTTP/1.1\r\nX-A: 1\r\nx-a: 2\r\n\r\n")
+        writer.write(b"GET http://host:1/p?q HTTP/1.1\r\nX-A: 1\r\nx-a: 2\r\nX-B: 3, 4\r\n\r\n")
         assert (await read(reader))[2] == b"/p 1, 2"
 
     serve(handler, test)

@@ -303,29 +303,42 @@ def test_impersonation_gives_the_asked_identity():
         "impersonate-user": "jane", "impersonate-group": "devs, ops", "impersonate-uid": "7",
         "impersonate-extra-acme.com%2fproject": "x",
     }  # fmt: skip
+    asked = Request("GET", "/", headers=headers, repeated={"impersonate-group": ["devs", "ops"]})
     authz = Allow(("users", "jane"), ("groups", "devs"), ("groups", "ops"), ("uids", "7"), ("userextras", "x"))  # fmt: skip
-    user = impersonate(ME, headers, authz)
+    user = impersonate(ME, asked, authz)
     assert user == User(
         "jane", ("devs", "ops", "system:authenticated"), "7", {"acme.com/project": ("x",)}
     )
 
 
+def test_a_comma_is_part_of_what_is_impersonated():
+    headers = {
+        "impersonate-user": "jane",
+        "impersonate-group": ",,,a",
+        "impersonate-extra-k": "1,2",
+    }
+    authz = Allow(("users", "jane"), ("groups", ",,,a"), ("userextras", "1,2"))
+    user = impersonate(ME, Request("GET", "/", headers=headers), authz)
+    assert user == User("jane", (",,,a", "system:authenticated"), "", {"k": ("1,2",)})
+
+
 def test_impersonation_is_asked_for_each_part():
     headers = {"impersonate-user": "jane", "impersonate-group": "admins"}
     with pytest.raises(Forbidden) as caught:
-        impersonate(ME, headers, Allow(("users", "jane")))
+        impersonate(ME, Request("GET", "/", headers=headers), Allow(("users", "jane")))
     assert caught.value.message == (
         'groups "admins" is forbidden: User "me" cannot impersonate resource "groups" in API'
         ' group "" at the cluster scope'
     )
-    with pytest.raises(InternalError):
-        impersonate(ME, {"impersonate-group": "admins"}, Allow())
-    assert impersonate(ME, {}, Allow()) is ME
+    for header in ("impersonate-group", "impersonate-uid", "impersonate-extra-k"):
+        with pytest.raises(InternalError):
+            impersonate(ME, Request("GET", "/", headers={header: "admins"}), Allow())
+    assert impersonate(ME, Request("GET", "/"), Allow()) is ME
 
 
 def test_an_impersonated_service_account_has_its_groups():
     headers = {"impersonate-user": "system:serviceaccount:d:bot"}
-    user = impersonate(ME, headers, Allow(("serviceaccounts", "bot")))
+    user = impersonate(ME, Request("GET", "/", headers=headers), Allow(("serviceaccounts", "bot")))
     assert user.groups == (
         "system:serviceaccounts", "system:serviceaccounts:d", "system:authenticated",
     )  # fmt: skip
@@ -334,4 +347,5 @@ def test_an_impersonated_service_account_has_its_groups():
 def test_masters_may_impersonate_anybody(objects):
     root = User("root", ("system:masters",))
     headers = {"impersonate-user": "system:anonymous"}
-    assert impersonate(root, headers, AuthorizationChain(objects)) == ANONYMOUS
+    asked = Request("GET", "/", headers=headers)
+    assert impersonate(root, asked, AuthorizationChain(objects)) == ANONYMOUS

@@ -7,7 +7,7 @@ bytes after a 101). The same handler serves HTTP connections and the in-process 
 """
 
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -31,7 +31,8 @@ class Peer:
 @dataclass(slots=True)
 class Request:
     """One request. `path` and `query` are as sent (not percent-decoded); header names are lower
-    case, a repeated header's values are joined with ", "."""
+    case, a repeated header's values are joined with ", ". `repeated` has those headers' values one by
+    one, for where a comma may be part of a value."""
 
     method: str
     path: str
@@ -39,6 +40,11 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     peer: Peer = field(default_factory=lambda: Peer(("", 0), local=True))
+    repeated: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def values(self, name: str) -> Sequence[str]:
+        """All values of a header, in the order sent."""
+        return self.repeated.get(name) or ((self.headers[name],) if name in self.headers else ())
 
 
 class Writer(Protocol):

@@ -221,6 +221,7 @@ class Connection(asyncio.Protocol):
         # The message being parsed.
         self._url = b""
         self._headers: dict[str, str] = {}
+        self._repeated: dict[str, list[str]] = {}
         self._header_bytes = 0
         self._body: list[bytes] = []
         self._body_bytes = 0
@@ -314,6 +315,7 @@ class Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         self._url = b""
         self._headers = {}
+        self._repeated = {}
         self._header_bytes = 0
         self._body = []
         self._body_bytes = 0
@@ -334,6 +336,7 @@ class Connection(asyncio.Protocol):
         headers = self._headers
         text = value.decode("latin-1")
         if key in headers:
+            self._repeated.setdefault(key, [headers[key]]).append(text)
             headers[key] += ", " + text
         else:
             headers[key] = text
@@ -390,6 +393,7 @@ class Connection(asyncio.Protocol):
             self._headers,
             body[0] if len(body) == 1 else b"".join(body),
             self._peer,
+            self._repeated,
         )
 
     # --- requests in order -----------------------------------------------------------------

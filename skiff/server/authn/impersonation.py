@@ -5,9 +5,9 @@ Each asserted part (user or service account, every group, the uid, every extra v
 verb `impersonate` on it.
 """
 
-from collections.abc import Mapping
 from urllib.parse import unquote
 
+from skiff.aio.http.message import Request
 from skiff.api.errors import InternalError
 from skiff.server.authn.chain import ANONYMOUS, AUTHENTICATED
 from skiff.server.authn.tokens import service_account_groups, split_service_account
@@ -15,21 +15,21 @@ from skiff.server.authz.messages import forbidden
 from skiff.server.request import RequestInfo
 from skiff.server.seams import Authorizer, User
 
-_PREFIX = "impersonate-"
+IMPERSONATE = "impersonate-"
 _EXTRA_PREFIX = "impersonate-extra-"
 _UNAUTHENTICATED = "system:unauthenticated"
 
 
-def impersonate(user: User, headers: Mapping[str, str], authorizer: Authorizer) -> User:
+def impersonate(user: User, request: Request, authorizer: Authorizer) -> User:
     """The user that the headers ask for, or `user` where they ask for nobody. Raises Forbidden."""
-    asked = [name for name in headers if name.startswith(_PREFIX)]
+    asked = [name for name in request.headers if name.startswith(IMPERSONATE)]
     if not asked:
         return user
-    name = headers.get("impersonate-user", "")
-    groups = _values(headers.get("impersonate-group", ""))
-    uid = headers.get("impersonate-uid", "")
+    name = _first(request, "impersonate-user")
+    groups = _values(request, "impersonate-group")
+    uid = _first(request, "impersonate-uid")
     extra = {
-        unquote(h[len(_EXTRA_PREFIX) :]).lower(): _values(headers[h])
+        unquote(h[len(_EXTRA_PREFIX) :]).lower(): _values(request, h)
         for h in asked
         if h.startswith(_EXTRA_PREFIX)
     }
@@ -83,6 +83,10 @@ def _require(
         raise forbidden(user, info, decision.reason)
 
 
-def _values(header: str) -> tuple[str, ...]:
-    """A repeated header's values (the transport joins them with a comma)."""
-    return tuple(v for v in (p.strip() for p in header.split(",")) if v)
+def _values(request: Request, header: str) -> tuple[str, ...]:
+    """A header's values, one each time it was sent: a comma is a part of the value."""
+    return tuple(value for value in request.values(header) if value)
+
+
+def _first(request: Request, header: str) -> str:
+    return next(iter(request.values(header)), "")
