@@ -64,6 +64,9 @@ def test_v2_has_what_clients_look_for(swagger: dict):
     assert patch["x-kubernetes-action"] == "patch"
     assert patch["x-kubernetes-group-version-kind"] == {"group": "", "version": "v1", "kind": "Pod"}
     assert "dryRun" in [p.get("name") for p in patch["parameters"]]
+    texts = {name: p["description"] for name, p in swagger["parameters"].items()}
+    assert "restrict the list of returned objects" in texts["labelSelector"]
+    assert "Watch for changes to the described resources" in texts["watch"]
     container = swagger["definitions"]["io.k8s.api.core.v1.PodSpec"]["properties"]["containers"]
     assert container["x-kubernetes-patch-merge-key"] == "name"
 

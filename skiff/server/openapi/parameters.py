@@ -66,8 +66,14 @@ FORCE = Parameter(
 LIST = (
     Parameter("allowWatchBookmarks", "Ask for watch events of type BOOKMARK.", "boolean"),
     Parameter("continue", "The token of an earlier list's answer, to go on where it ended."),
-    Parameter("fieldSelector", "Restrict the objects by their fields. Defaults to everything."),
-    Parameter("labelSelector", "Restrict the objects by their labels. Defaults to everything."),
+    Parameter(
+        "fieldSelector",
+        "A selector to restrict the list of returned objects by their fields. Defaults to everything.",
+    ),
+    Parameter(
+        "labelSelector",
+        "A selector to restrict the list of returned objects by their labels. Defaults to everything.",
+    ),
     Parameter("limit", "The most objects that a list answers with.", "integer"),
     Parameter("resourceVersion", "Which resource versions a request may be served from."),
     Parameter("resourceVersionMatch", "How resourceVersion is applied to a list."),
@@ -79,7 +85,11 @@ LIST = (
     ),
     Parameter("shardSelector", "Restrict the objects to a shard. Defaults to everything."),
     Parameter("timeoutSeconds", "How long a list or watch may last.", "integer"),
-    Parameter("watch", "Stream the changes instead of answering with a list.", "boolean"),
+    Parameter(
+        "watch",
+        "Watch for changes to the described resources and return them as a stream of notifications.",
+        "boolean",
+    ),
 )
 WRITE = (DRY_RUN, FIELD_MANAGER, FIELD_VALIDATION)
 PATCH = (DRY_RUN, FIELD_MANAGER_PATCH, FIELD_VALIDATION, FORCE)
