@@ -4,7 +4,16 @@ import pytest
 
 from skiff.api.kinds import strategy_for
 from skiff.api.kinds.metadata import validate_label_selector
-from skiff.api.resources import EVENTS, EVENTS_V1, NAMESPACES, NODES, SECRETS, SERVICES
+from skiff.api.resources import (
+    EVENTS,
+    EVENTS_V1,
+    NAMESPACES,
+    NODES,
+    PERSISTENTVOLUMECLAIMS,
+    PERSISTENTVOLUMES,
+    SECRETS,
+    SERVICES,
+)
 
 from .kinds import NOW, created, faults, pod, row, updated
 
@@ -183,7 +192,7 @@ def test_a_services_cluster_ip_stays():
     _, errors = updated(
         old, lambda o: o["spec"].update(clusterIP="10.96.0.8", clusterIPs=["10.96.0.8"])
     )
-    assert errors == ['spec.clusterIPs[0]: Invalid value: "10.96.0.8": may not change once set']
+    assert errors == ['spec.clusterIPs[0]: Invalid value: ["10.96.0.8"]: may not change once set']
 
 
 def test_fields_of_the_old_type_go_with_it():
@@ -479,4 +488,38 @@ def test_events():
     other = core("Event", **{**EVENT, "involvedObject": {"namespace": "elsewhere"}})
     assert faults(other) == [
         'involvedObject.namespace: Invalid value: "elsewhere": does not match event.namespace'
+    ]
+
+
+def test_volumes_and_claims_warn_of_what_is_old():
+    old_class = {"volume.beta.kubernetes.io/storage-class": "slow"}
+    key = "beta.kubernetes.io/os"
+    term = {"matchExpressions": [{"key": key, "operator": "In", "values": ["linux"]}]}
+    spec = {
+        "capacity": {"storage": "1Gi"},
+        "accessModes": ["ReadWriteOnce"],
+        "persistentVolumeReclaimPolicy": "Recycle",
+        "rbd": {"monitors": ["m"], "image": "i"},
+        "nodeAffinity": {"required": {"nodeSelectorTerms": [term]}},
+    }
+    volume = core("PersistentVolume", namespace="", spec=spec)
+    volume["metadata"]["annotations"] = old_class
+    annotation = (
+        "metadata.annotations[volume.beta.kubernetes.io/storage-class]: deprecated since v1.8; "
+        'use "storageClassName" attribute instead'
+    )
+    assert strategy_for(PERSISTENTVOLUMES).warnings(volume) == [
+        annotation,
+        "spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, "
+        "the recommended approach is to use dynamic provisioning.",
+        "spec.nodeAffinity.required.nodeSelectorTerms[0].matchExpressions[0].key: "
+        'beta.kubernetes.io/os is deprecated since v1.14; use "kubernetes.io/os" instead',
+        "spec.rbd: deprecated in v1.28, non-functional in v1.31+",
+    ]
+    claim = core("PersistentVolumeClaim", spec={"resources": {"requests": {"storage": "1500m"}}})
+    claim["metadata"]["annotations"] = old_class
+    assert strategy_for(PERSISTENTVOLUMECLAIMS).warnings(claim) == [
+        annotation,
+        'spec.resources.requests[storage]: fractional byte value "1500m" is invalid, must be an '
+        "integer",
     ]

@@ -10,11 +10,13 @@ from skiff.api.kinds import names
 from skiff.api.kinds.columns import AGE, NAME, Columns, columns, since
 from skiff.api.kinds.errors import FieldErrors, immutable
 from skiff.api.kinds.pod_defaults import RARE_SOURCES
+from skiff.api.kinds.pod_warnings import DEPRECATED_LABELS, DEPRECATED_VOLUMES
 from skiff.api.kinds.resource_amounts import amount, validate_amounts
 from skiff.api.kinds.scheduling_rules import validate_node_selector
 from skiff.api.kinds.strategy import Object, Strategy
 from skiff.api.kinds.volume_claims import (
     access_modes_text,
+    annotation_warnings,
     storage_class_of,
     validate_access_modes,
 )
@@ -25,6 +27,9 @@ SOURCES: Final = (
     "flexVolume", "flocker", "gcePersistentDisk", "glusterfs", "hostPath", "iscsi", "local", "nfs",
     "photonPersistentDisk", "portworxVolume", "quobyte", "rbd", "scaleIO", "storageos",
     "vsphereVolume",
+)  # fmt: skip
+_WARNED_SOURCES: Final = (
+    "cephfs", "glusterfs", "photonPersistentDisk", "rbd", "scaleIO", "storageos",
 )  # fmt: skip
 _RECLAIM: Final = ("Delete", "Recycle", "Retain")
 
@@ -104,6 +109,27 @@ class PersistentVolumeStrategy(Strategy):
         if affinity is not None:
             errors += validate_node_selector(affinity, "spec.nodeAffinity.required")
         return errors + _validate_source(spec)
+
+    def warnings(self, obj: Object, old: Object | None = None) -> list[str]:
+        del old
+        spec, out = obj.get("spec", {}), annotation_warnings(obj)
+        if spec.get("persistentVolumeReclaimPolicy") == "Recycle":
+            out.append(
+                "spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. "
+                "Instead, the recommended approach is to use dynamic provisioning."
+            )
+        affinity = (spec.get("nodeAffinity") or {}).get("required") or {}
+        for i, term in enumerate(affinity.get("nodeSelectorTerms") or ()):
+            at = f"spec.nodeAffinity.required.nodeSelectorTerms[{i}].matchExpressions"
+            for j, expression in enumerate(term.get("matchExpressions") or ()):
+                key = expression.get("key", "")
+                if key in DEPRECATED_LABELS:
+                    out.append(f"{at}[{j}].key: {key} is {DEPRECATED_LABELS[key]}")
+        return out + [
+            f"spec.{source}: {text}"
+            for source, text in DEPRECATED_VOLUMES.items()
+            if source in spec and source in _WARNED_SOURCES
+        ]
 
     def validate_change(self, new: Object, old: Object) -> FieldErrors:
         after, before = new["spec"], old["spec"]

@@ -8,7 +8,7 @@ from typing import Any, Final
 from skiff.api import quantity
 from skiff.api.kinds.resource_amounts import amount
 
-_LABELS: Final = {
+DEPRECATED_LABELS: Final = {
     "beta.kubernetes.io/arch": 'deprecated since v1.14; use "kubernetes.io/arch" instead',
     "beta.kubernetes.io/os": 'deprecated since v1.14; use "kubernetes.io/os" instead',
     "failure-domain.beta.kubernetes.io/region": (
@@ -21,7 +21,7 @@ _LABELS: Final = {
         'deprecated since v1.17; use "node.kubernetes.io/instance-type" instead'
     ),
 }
-_VOLUMES: Final = {
+DEPRECATED_VOLUMES: Final = {
     "gitRepo": "deprecated in v1.11",
     "glusterfs": "deprecated in v1.25, non-functional in v1.26+",
     "scaleIO": "deprecated in v1.16, non-functional in v1.22+",
@@ -37,12 +37,12 @@ _VOLUMES: Final = {
 def of_spec(spec: dict[str, Any], path: str) -> list[str]:
     """The warnings for a pod spec that stands at `path`."""
     out = [
-        f"{path}.nodeSelector[{key}]: {_LABELS[key]}"
+        f"{path}.nodeSelector[{key}]: {DEPRECATED_LABELS[key]}"
         for key in spec.get("nodeSelector", ())
-        if key in _LABELS
+        if key in DEPRECATED_LABELS
     ]
     for i, volume in enumerate(spec.get("volumes", ())):
-        for kind, text in _VOLUMES.items():
+        for kind, text in DEPRECATED_VOLUMES.items():
             if kind in volume:
                 out.append(f"{path}.volumes[{i}].{kind}: {text}")
     for i, secret in enumerate(spec.get("imagePullSecrets", ())):

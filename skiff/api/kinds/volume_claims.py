@@ -5,6 +5,7 @@ Source: https://kubernetes.io/docs/reference/kubernetes-api/config-and-storage-r
 
 from typing import Any, ClassVar, Final
 
+from skiff.api import quantity
 from skiff.api.kinds import errors as fe
 from skiff.api.kinds import names
 from skiff.api.kinds.columns import AGE, NAME, Columns, columns, since
@@ -27,6 +28,17 @@ IMMUTABLE_SPEC: Final = (
 _DATA_API_GROUPS: Final = {"VolumeSnapshot": "snapshot.storage.k8s.io", "PersistentVolumeClaim": ""}
 
 
+_CLASS_ANNOTATION: Final = "volume.beta.kubernetes.io/storage-class"
+
+
+def annotation_warnings(obj: Object) -> list[str]:
+    """What to say where the storage class is named by the old annotation."""
+    if _CLASS_ANNOTATION not in (obj["metadata"].get("annotations") or {}):
+        return []
+    text = 'deprecated since v1.8; use "storageClassName" attribute instead'
+    return [f"metadata.annotations[{_CLASS_ANNOTATION}]: {text}"]
+
+
 def access_modes_text(modes: list[str] | None) -> str:
     """`RWO,ROX`: in the order that kubectl prints."""
     return ",".join(short for mode, short in _SHORT.items() if mode in (modes or ()))
@@ -35,7 +47,7 @@ def access_modes_text(modes: list[str] | None) -> str:
 def storage_class_of(obj: Object) -> str:
     """The storage class of a claim or volume: the old annotation's, else the field's."""
     annotations = obj["metadata"].get("annotations", {})
-    found = annotations.get("volume.beta.kubernetes.io/storage-class")
+    found = annotations.get(_CLASS_ANNOTATION)
     return str(found if found is not None else obj.get("spec", {}).get("storageClassName", ""))
 
 
@@ -116,11 +128,14 @@ class PersistentVolumeClaimStrategy(Strategy):
 
     def warnings(self, obj: Object, old: Object | None = None) -> list[str]:
         del old
-        asked = _requested(obj.get("spec", {}))
-        if asked is not None and amount(asked) % 10**9:
-            where = "spec.resources.requests[storage]"
-            return [f'{where}: fractional byte value "{asked}" is invalid, must be an integer']
-        return []
+        out = annotation_warnings(obj)
+        resources = obj.get("spec", {}).get("resources") or {}
+        for kind in ("requests", "limits"):
+            value = (resources.get(kind) or {}).get("storage")
+            if value is not None and amount(value) % quantity.NANO:
+                at = f"spec.resources.{kind}[storage]"
+                out.append(f'{at}: fractional byte value "{value}" is invalid, must be an integer')
+        return out
 
 
 def _requested(spec: Object) -> str | None:
