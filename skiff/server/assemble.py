@@ -25,6 +25,7 @@ from skiff.server.authz.chain import DEFAULT_MODES, AuthorizationChain
 from skiff.server.authz.reviews import AccessReviews
 from skiff.server.bootstrap import Bootstrap, Facts
 from skiff.server.bootstrap.flow_status import FlowSchemaStatus
+from skiff.server.component_status import COMPONENTS, ComponentStatuses
 from skiff.server.discovery import Catalog, Discovery
 from skiff.server.engine import Engine
 from skiff.server.flow import FlowControl
@@ -108,6 +109,7 @@ class Assembly:
         self.catalog = Catalog(engine.registry.resources)
         engine.registry.changed.append(self.catalog.changed)
         self.flows = FlowControl(engine)
+        self._watching = dict.fromkeys(COMPONENTS.values(), 0)
         self.metrics.registry.add(*self.flows.gauges())
         self.parts = Parts(
             authenticate=self.authenticate,
@@ -116,6 +118,7 @@ class Assembly:
             paths=self._paths(),
             connectors=self._connectors(),
             flows=self.flows,
+            watching=self._watching,
             observe=self._observe,
         )
 
@@ -169,7 +172,12 @@ class Assembly:
         return self._documents[prefix](call)
 
     def _connectors(self) -> dict[tuple[str, str, str], Connector]:
-        return {**self._reviews.connectors(), **AccessReviews(self.authorizer).connectors()}
+        statuses = ComponentStatuses(self._engine, self._watching, self._store_check)
+        return {
+            **self._reviews.connectors(),
+            **AccessReviews(self.authorizer).connectors(),
+            **statuses.connectors(),
+        }
 
     def _observe(self, call: Call, code: int, seconds: float) -> None:
         self.metrics.requests.count(call.info, code, seconds, known=call.resource is not None)
