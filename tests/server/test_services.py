@@ -1,5 +1,7 @@
 """Services: what is allocated, kept, refused and given back."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -185,10 +187,76 @@ def test_what_is_held_is_known_after_a_restart() -> None:
 def test_an_address_cannot_be_changed() -> None:
     async def test(w: World) -> None:
         await w.create(SERVICES, service("a"))
-        patch = {"spec": {"clusterIP": "10.96.9.9", "clusterIPs": ["10.96.9.9"]}}
-        answer = await w.call("PATCH", f"{SERVICES}/a", patch, {"content-type": MERGE})
+        for spec in (
+            {"clusterIP": "10.96.9.9", "clusterIPs": ["10.96.9.9"]},
+            {"clusterIP": "10.96.9.9"},  # as old clients do: clusterIPs follows
+            {"clusterIP": "203.0.113.9"},  # outside of the range: nothing is looked for in it
+        ):
+            patch = {"spec": spec}
+            answer = await w.call("PATCH", f"{SERVICES}/a", patch, {"content-type": MERGE})
+            assert answer.status == 422
+            assert answer.message == (
+                f'Service "a" is invalid: spec.clusterIPs[0]: Invalid value: ["{spec["clusterIP"]}"]: '
+                "may not change once set"
+            )
+        await w.create(SERVICES, service("b", clusterIP="10.96.9.9"))
+
+    play(test)
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        (
+            {"clusterIPs": ["10.96.9.9"]},
+            'spec.clusterIPs: Invalid value: ["10.96.9.9"]: must be empty when `clusterIP` is not '
+            "specified",
+        ),
+        (
+            {"clusterIP": "10.96.9.8", "clusterIPs": ["10.96.9.9"]},
+            'spec.clusterIPs: Invalid value: ["10.96.9.9"]: first value must match `clusterIP`',
+        ),
+        (
+            {"clusterIP": "None", "clusterIPs": ["None", "10.96.9.9"]},
+            "'None' must be the first and only value",
+        ),
+        (
+            {"clusterIP": "10.96.9.8", "clusterIPs": ["10.96.9.8", "10.96.9.9"]},
+            "may specify no more than one IP for each IP family",
+        ),
+        (
+            {"clusterIP": "10.96.9.8", "ipFamilies": ["IPv6"]},
+            'spec.clusterIPs[0]: Invalid value: "10.96.9.8": expected an IPv6 value as indicated by '
+            "`ipFamilies[0]`",
+        ),
+        ({"ipFamilies": ["IPv4", "IPv4"]}, 'spec.ipFamilies[1]: Duplicate value: "IPv4"'),
+        ({"ipFamilies": ["IPv5"]}, 'Unsupported value: "IPv5": supported values: "IPv4", "IPv6"'),
+        (
+            {"ipFamilyPolicy": "Both"},
+            'spec.ipFamilyPolicy: Unsupported value: "Both": supported values: "PreferDualStack", '
+            '"RequireDualStack", "SingleStack"',
+        ),
+    ],
+)
+def test_addresses_that_do_not_fit_each_other(spec: dict[str, Any], words: str) -> None:
+    async def test(w: World) -> None:
+        answer = await w.call("POST", SERVICES, service("a", **spec))
         assert answer.status == 422
-        assert "field is immutable" in answer.message or "may not change once set" in answer.message
+        assert words in answer.message
+
+    play(test)
+
+
+def test_node_ports_are_kept_by_name() -> None:
+    async def test(w: World) -> None:
+        ports = [{"name": n, "port": p} for n, p in (("a", 80), ("b", 81))]
+        made = await w.create(SERVICES, service("s", type="NodePort", ports=ports))
+        had = {p["name"]: p["nodePort"] for p in made["spec"]["ports"]}
+        # A port of another number under the same name is the same port.
+        moved = {"spec": {"ports": [{"name": "b", "port": 90}, {"name": "c", "port": 80}]}}
+        after = (await w.merge(f"{SERVICES}/s", moved))["spec"]["ports"]
+        assert after[0]["nodePort"] == had["b"]
+        assert after[1]["nodePort"] not in had.values()
 
     play(test)
 

@@ -17,6 +17,8 @@ from skiff.api.kinds.strategy import Object, Strategy
 _TYPES: Final = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 _PROTOCOLS: Final = ("SCTP", "TCP", "UDP")
 _AFFINITY_MAX_S: Final = 86400
+_FAMILIES: Final = ("IPv4", "IPv6")
+_POLICIES: Final = ("PreferDualStack", "RequireDualStack", "SingleStack")
 HEADLESS: Final = "None"
 
 
@@ -123,10 +125,7 @@ class ServiceStrategy(Strategy):
         after, before = new["spec"], old["spec"]
         errors: FieldErrors = []
         if "ExternalName" not in (after.get("type"), before.get("type")):
-            had = before.get("clusterIPs") or [before.get("clusterIP")]
-            has = after.get("clusterIPs") or [after.get("clusterIP")]
-            if had[0] and has[0] != had[0]:
-                errors.append(fe.invalid("spec.clusterIPs[0]", has[0], "may not change once set"))
+            errors += _validate_kept_ips(after, before)
         if before.get("type") == "LoadBalancer" and after.get("type") == "LoadBalancer":
             had, has = before.get("loadBalancerClass"), after.get("loadBalancerClass")
             if had != has:
@@ -275,9 +274,6 @@ def _validate_addresses(spec: Object) -> FieldErrors:
             errors.append(fe.invalid(f"spec.externalIPs[{i}]", address, names.IP_MESSAGE))
         else:
             errors += validate_special_ip(address, f"spec.externalIPs[{i}]")
-    for i, address in enumerate(spec.get("clusterIPs", ())):
-        if address and address != HEADLESS and not names.is_ip(address):
-            errors.append(fe.invalid(f"spec.clusterIPs[{i}]", address, names.IP_MESSAGE))
     for i, cidr in enumerate(spec.get("loadBalancerSourceRanges", ())):
         at = f"spec.loadBalancerSourceRanges[{i}]"
         if spec.get("type") != "LoadBalancer":
@@ -286,6 +282,85 @@ def _validate_addresses(spec: Object) -> FieldErrors:
             break
         if not names.is_cidr(cidr.strip()):
             errors.append(fe.invalid(at, cidr, names.CIDR_MESSAGE))
+    return errors
+
+
+def _validate_kept_ips(after: Object, before: Object) -> FieldErrors:
+    """Cluster IPs stay; a second one comes and, in a single stack, goes."""
+    has, had = after.get("clusterIPs", []), before.get("clusterIPs", [])
+    if has == [HEADLESS] and had == [HEADLESS]:
+        return []
+    once = "may not change once set"
+    if len(has) == len(had):
+        return [
+            fe.invalid(f"spec.clusterIPs[{i}]", has, once)
+            for i, address in enumerate(had)
+            if address != has[i]
+        ]
+    errors: FieldErrors = []
+    if not has:
+        errors.append(fe.invalid("spec.clusterIPs[0]", has, "primary clusterIP can not be unset"))
+    elif had and has[0] != had[0]:
+        errors.append(fe.invalid("spec.clusterIPs[0]", has, once))
+    policy = after.get("ipFamilyPolicy")
+    if len(had) > len(has) == 1 and policy != "SingleStack":
+        message = "must be set to 'SingleStack' when releasing the secondary clusterIP"
+        errors.append(fe.invalid("spec.ipFamilyPolicy", policy, message))
+    return errors
+
+
+def cluster_ip_errors(spec: Object) -> FieldErrors:
+    """What is wrong with clusterIP, clusterIPs and ipFamilies as a client gave them, before
+    addresses are allocated.
+
+    Source: https://kubernetes.io/docs/concepts/services-networking/dual-stack/#services
+    """
+    if spec.get("type") == "ExternalName":
+        return []
+    at = "spec.clusterIPs"
+    single, several = spec.get("clusterIP", ""), spec.get("clusterIPs", [])
+    families = spec.get("ipFamilies", [])
+    errors: FieldErrors = []
+    if single and several[:1] != [single]:
+        errors.append(fe.invalid(at, several, "first value must match `clusterIP`"))
+    elif several and not single:
+        errors.append(fe.invalid(at, several, "must be empty when `clusterIP` is not specified"))
+    for i, family in enumerate(families):
+        where = f"spec.ipFamilies[{i}]"
+        if family not in _FAMILIES:
+            errors.append(fe.not_supported(where, family, _FAMILIES))
+        if family in families[:i]:
+            errors.append(fe.duplicate(where, family))
+    policy = spec.get("ipFamilyPolicy")
+    if policy is not None and policy not in _POLICIES:
+        errors.append(fe.not_supported("spec.ipFamilyPolicy", policy, _POLICIES))
+    wrong: FieldErrors = []
+    if several[:1] == [HEADLESS] and len(several) > 1:
+        wrong.append(fe.invalid(at, several, "'None' must be the first and only value"))
+    wrong += [
+        fe.invalid(f"{at}[{i}]", address, names.IP_MESSAGE)
+        for i, address in enumerate(several)
+        if not names.is_ip(address) and not (i == 0 and address == HEADLESS)
+    ]
+    errors += wrong
+    if len(several) > 2:
+        errors.append(fe.invalid(at, several, "may only hold up to 2 values"))
+    if wrong:
+        return errors
+    own = ["IPv6" if ":" in address else "IPv4" for address in several]
+    if len(several) > 1 and set(own) != set(_FAMILIES):
+        message = "may specify no more than one IP for each IP family"
+        errors.append(fe.invalid(at, several, message))
+    if several != [HEADLESS]:
+        errors += [
+            fe.invalid(
+                f"{at}[{i}]",
+                several[i],
+                f"expected an {family} value as indicated by `ipFamilies[{i}]`",
+            )
+            for i, (family, found) in enumerate(zip(families, own, strict=False))
+            if family in _FAMILIES and family != found
+        ]
     return errors
 
 

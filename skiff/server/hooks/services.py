@@ -5,10 +5,11 @@ https://kubernetes.io/docs/concepts/services-networking/dual-stack/
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from skiff.api.errors import ApiError, Invalid
 from skiff.api.kinds.errors import FieldError, invalid_kind
+from skiff.api.kinds.services import cluster_ip_errors
 from skiff.server.allocate import AllocationError, Allocators
 from skiff.server.hooks.base import Finish, Hooks, Object
 
@@ -86,8 +87,11 @@ def _write(allocators: Allocators, new: Object, old: Object | None, *, dry_run: 
     undone; what `old` held and `new` does not is released on success."""
     undo: list[Undo] = []
     try:
+        _normalize(new, old)
         _patch_from_old(new, old)
-        _families(allocators, new, old)
+        if errors := cluster_ip_errors(new["spec"]):
+            raise _refuse(new, errors)
+        _families(allocators, new)
         _addresses(allocators, new, old, undo)
         _node_ports(allocators, new, old, undo)
     except ApiError:
@@ -113,11 +117,30 @@ def _refuse(new: Object, errors: list[FieldError]) -> Invalid:
     return invalid_kind("", "Service", new["metadata"].get("name", ""), errors)
 
 
+def _normalize(new: Object, old: Object | None) -> None:
+    """clusterIPs follows clusterIP, where the client tells only that."""
+    spec = new.setdefault("spec", {})
+    single, several = spec.get("clusterIP"), spec.get("clusterIPs")
+    if old is None:
+        if single and not several:
+            spec["clusterIPs"] = [single]
+        return
+    before = old.get("spec") or {}
+    had, had_several = before.get("clusterIP"), before.get("clusterIPs")
+    if had_several and not several and (single or "") == (had or ""):
+        spec["clusterIPs"] = list(had_several)
+    elif (single or "") != (had or "") and (several or []) == (had_several or []):
+        if single:
+            spec["clusterIPs"] = [single]
+        else:
+            spec.pop("clusterIPs", None)
+
+
 def _patch_from_old(new: Object, old: Object | None) -> None:
     """What an update leaves out is kept: addresses and ports, unless the type gives them up."""
     if old is None:
         return
-    spec, before = new.setdefault("spec", {}), old.get("spec") or {}
+    spec, before = new["spec"], old.get("spec") or {}
     external = spec.get("type") == "ExternalName"
     if not external and before.get("type") != "ExternalName":
         _keep_addresses(spec, before)
@@ -140,30 +163,28 @@ def _patch_from_old(new: Object, old: Object | None) -> None:
 def _keep_addresses(spec: Object, before: Object) -> None:
     if not spec.get("clusterIP") and before.get("clusterIP"):
         spec["clusterIP"] = before["clusterIP"]
-    same = spec.get("clusterIP") == before.get("clusterIP")
-    if same and not spec.get("clusterIPs") and before.get("clusterIPs"):
+    if not spec.get("clusterIPs") and before.get("clusterIPs"):
         spec["clusterIPs"] = list(before["clusterIPs"])
 
 
-def _port_key(port: Object) -> tuple[Any, str]:
-    return port.get("port"), port.get("protocol", "TCP")
+def _numbers(spec: Object) -> set[int]:
+    return {p["nodePort"] for p in spec.get("ports") or () if p.get("nodePort")}
 
 
 def _keep_ports(spec: Object, before: Object) -> None:
-    known = {_port_key(p): p.get("nodePort") for p in before.get("ports") or ()}
-    ports = spec.get("ports") or []
-    used = {p["nodePort"] for p in ports if p.get("nodePort")}
-    for port in ports:
-        number = known.get(_port_key(port))
+    """A port without a number gets that of the old port of its name, unless another has it now."""
+    used = _numbers(spec) & _numbers(before)
+    known = {p.get("name", ""): p.get("nodePort") for p in before.get("ports") or ()}
+    for port in spec.get("ports") or ():
+        number = known.get(port.get("name", ""))
         if number and not port.get("nodePort") and number not in used:
             port["nodePort"] = number
-            used.add(number)
 
 
 def _drop_ports(spec: Object, before: Object) -> None:
-    known = {_port_key(p): p.get("nodePort") for p in before.get("ports") or ()}
-    for port in spec.get("ports") or ():
-        if port.get("nodePort") == known.get(_port_key(port)):
+    """The numbers go with the type, where the client asks for none that the service did not have."""
+    if _numbers(spec) <= _numbers(before):
+        for port in spec.get("ports") or ():
             port.pop("nodePort", None)
 
 
@@ -171,15 +192,11 @@ def _needs_health_port(spec: Object) -> bool:
     return spec.get("type") == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local"
 
 
-def _families(allocators: Allocators, new: Object, old: Object | None) -> None:
-    """Settle ipFamilies and ipFamilyPolicy, and clusterIPs against clusterIP."""
-    spec = new.setdefault("spec", {})
+def _families(allocators: Allocators, new: Object) -> None:
+    """Settle ipFamilies and ipFamilyPolicy."""
+    spec = new["spec"]
     if spec.get("type") == "ExternalName":
         return
-    if spec.get("clusterIP") and not spec.get("clusterIPs"):
-        spec["clusterIPs"] = [spec["clusterIP"]]
-    if spec.get("clusterIPs") and not spec.get("clusterIP") and old is None:
-        spec["clusterIP"] = spec["clusterIPs"][0]
     policy = spec.get("ipFamilyPolicy") or "SingleStack"
     families: list[str] = list(spec.get("ipFamilies") or ())
     have = [a.family for a in allocators.addresses]
@@ -213,8 +230,11 @@ def _addresses(allocators: Allocators, new: Object, old: Object | None, undo: li
     spec = new["spec"]
     if spec.get("type") == "ExternalName" or spec.get("clusterIP") == HEADLESS:
         return
-    held = set(cluster_ips(old)) if old is not None else set()
+    before = cluster_ips(old) if old is not None else []
+    held = set(before)
     given = [a for a in spec.get("clusterIPs") or () if a]
+    if before and given and given[0] != before[0]:
+        return  # validation refuses that; nothing is taken for it
     chosen: list[str] = []
     for i, family in enumerate(spec["ipFamilies"]):
         found = allocators.family(family)
