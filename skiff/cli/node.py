@@ -56,6 +56,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="unix:///… of a CRI runtime, or `simulated`",
     )
     add("--nodes", type=int, metavar="N", help="how many nodes, simulated only (1)")
+    add(
+        "--pod-manifest-path",
+        default="",
+        metavar="DIR",
+        help="manifests of static pods (the state directory's `manifests`)",
+    )
     add("--max-pods", type=int, default=110, metavar="N", help="how many pods the node takes (110)")
 
 
@@ -93,6 +99,7 @@ def kubelet_config(
         cluster_domain=settings.cluster_domain,
         cgroup_root=f"/kubepods-{layout.tag}" if layout.tag else "/kubepods",
         max_pods=arguments.max_pods,
+        static_pod_path=arguments.pod_manifest_path or str(layout.root / "manifests"),
         runtime_endpoint=endpoint,
         tls_cert_file=str(layout.pki / "node-server.crt"),
         tls_private_key_file=str(layout.pki / "node-server.key"),
@@ -230,6 +237,5 @@ class SimulatedNodes:
 def _simulated(base: KubeletConfig, name: str, *, serve: bool) -> KubeletConfig:
     from dataclasses import replace
 
-    if serve:
-        return replace(base, node_name=name)
-    return replace(base, node_name=name, tls_cert_file="", tls_private_key_file="")
+    base = replace(base, node_name=name, static_pod_path="")
+    return base if serve else replace(base, tls_cert_file="", tls_private_key_file="")

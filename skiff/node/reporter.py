@@ -93,6 +93,10 @@ class Reporter:
             changed = True
         return changed
 
+    def forget(self) -> None:
+        """The object that was written to is another one: all of the status is news to it."""
+        self.sent, self._revision = {}, ""
+
     @property
     def idle(self) -> bool:
         """Everything wanted is written."""

@@ -15,6 +15,8 @@ import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
 from skiff.aio.clock import Clock
 from skiff.aio.entropy import Entropy
 from skiff.aio.run import Component, Started
@@ -46,6 +48,8 @@ from skiff.node.resolver import PodDns, pod_dns, read_host_dns
 from skiff.node.runtime import Runtime
 from skiff.node.server import KubeletServer
 from skiff.node.simulated import SimulatedRuntime
+from skiff.node.static.manifest import is_mirror
+from skiff.node.static.run import StaticPods
 from skiff.node.tools import WARNING, NodeFacts, PodEvents, PodTools
 from skiff.node.volumes.disk import RealDisk
 from skiff.node.volumes.manager import VolumeManager
@@ -105,6 +109,17 @@ class Kubelet:
         self._inputs = inputs
         self._recorder = EventRecorder(client, "kubelet", config.node_name)
         self._observer = Observer(runtime, clock, self._on_observed)
+        self._static: StaticPods | None = None
+        if config.static_pod_path:
+            self._static = StaticPods(
+                config,
+                client,
+                clock,
+                lambda: self._nodes.get(config.node_name) or self._registration.node,
+                changed=self._follow_static,
+                mirrored=self._on_mirror,
+                ending=self._is_ending,
+            )
         self._registration = Registration(
             config, client, runtime, self._machine, clock, recovered=self._hurry_all
         )
@@ -233,7 +248,11 @@ class Kubelet:
             if self._services is not None:
                 await self._services.synced.wait()
             await self._observer.synced.wait()
+            if self._static is not None:
+                self._static.load()
             self._adopt()
+            if self._static is not None:
+                group.create_task(self._static.run(lambda: None), name="static pods")
             started()
             group.create_task(self._orphans.run(self._alive), name="orphans")
             await self._clear_old_inputs()
@@ -256,7 +275,13 @@ class Kubelet:
     def _adopt(self) -> None:
         """Take up the pods as they are: those that ran before first, then by age."""
         have = self._observer.uids()
-        pods = self._pods.list()
+        pods = []
+        for pod in self._pods.list():
+            if is_mirror(pod):
+                self._see_mirror(None, pod)
+            else:
+                pods.append(pod)
+        pods += self._static_pods()
         pods.sort(
             key=lambda p: (
                 p.metadata.uid not in have,
@@ -273,6 +298,15 @@ class Kubelet:
         self._pods.subscribe(self._on_pod)
 
     def _on_pod(self, old: Pod | None, new: Pod | None) -> None:
+        if old is not None and is_mirror(old):
+            kept = new is not None and is_mirror(new)
+            self._see_mirror(old, new if kept else None)
+            if kept:
+                return
+            old = None
+        elif new is not None and is_mirror(new):
+            self._see_mirror(None, new)
+            new = None
         if old is not None and (new is None or new.metadata.uid != old.metadata.uid):
             worker = self._workers.get(old.metadata.uid)
             if worker is not None:
@@ -286,6 +320,44 @@ class Kubelet:
             else:
                 worker.update(new)
 
+    # ---- static pods
+
+    def _see_mirror(self, old: Pod | None, new: Pod | None) -> None:
+        if self._static is not None:
+            self._static.see(old, new)
+
+    def _static_pods(self) -> list[Pod]:
+        """The pods of the directory, with the status that they had before the kubelet's restart."""
+        if self._static is None:
+            return []
+        mirrors = ((p, self._static.mirror(p)) for p in self._static.wanted())
+        return [msgspec.structs.replace(p, status=m.status) if m else p for p, m in mirrors]
+
+    def _follow_static(self) -> None:
+        """Start and end what the directory asks for; another pod of the same name ends first."""
+        wanted = {p.metadata.uid: p for p in self._static_pods()}
+        for uid, worker in list(self._workers.items()):
+            if worker.static and uid not in wanted:
+                worker.gone()
+        for pod in wanted.values():
+            if not self._is_ending((pod.metadata.namespace, pod.metadata.name)):
+                self._add(pod)
+
+    def _is_ending(self, key: tuple[str, str]) -> bool:
+        """Whether a static pod of that name runs here that the directory no longer asks for."""
+        wanted = {p.metadata.uid for p in self._static.wanted()} if self._static else set()
+        return any(
+            w.static
+            and uid not in wanted
+            and (w.view().metadata.namespace, w.view().metadata.name) == key
+            for uid, w in self._workers.items()
+        )
+
+    def _on_mirror(self, uid: str, mirror: Pod | None) -> None:
+        worker = self._workers.get(uid)
+        if worker is not None:
+            worker.mirrored(mirror)
+
     def _add(self, pod: Pod) -> None:
         assert self._group is not None
         if pod.metadata.uid in self._workers:
@@ -293,7 +365,10 @@ class Kubelet:
         verdict = self._admit(pod)
         if verdict is not None:
             self._tools.events.pod(pod, WARNING, verdict.reason, verdict.message)
-        worker = PodWorker(self._tools, pod, verdict)
+        static = self._static is not None and self._static.has(pod)
+        worker = PodWorker(self._tools, pod, verdict, static=static)
+        if static and self._static is not None:
+            worker.mirrored(self._static.mirror(pod))
         self._workers[pod.metadata.uid] = worker
         self._group.create_task(self._work(worker, pod), name=f"pod {pod.metadata.name}")
 
@@ -317,6 +392,10 @@ class Kubelet:
             for other in self._workers.values():
                 if other.waits_for_room:
                     other.wake()
+        if self._static is not None and worker.static:
+            self._follow_static()
+            self._static.hurry()
+            return
         latest = self._pods.get(pod.metadata.name, pod.metadata.namespace)
         if latest is not None and latest.metadata.uid == worker.uid:
             self._add(latest)

@@ -48,11 +48,21 @@ log = logging.getLogger(__name__)
 
 
 class PodWorker:
-    """See the module's text. `rejected` is why the node does not take the pod."""
+    """See the module's text. `rejected` is why the node does not take the pod; `static`: it is not of
+    the API, which only has a mirror of it, that its status is written to."""
 
-    def __init__(self, tools: PodTools, pod: Pod, rejected: Verdict | None = None) -> None:
+    def __init__(
+        self,
+        tools: PodTools,
+        pod: Pod,
+        rejected: Verdict | None = None,
+        *,
+        static: bool = False,
+    ) -> None:
         self._tools = tools
         self._pod = pod
+        self.static = static
+        self._mirror: Pod | None = None
         self._own: PodStatus | None = None
         self._gone = False
         self._rejected = rejected
@@ -102,8 +112,18 @@ class PodWorker:
         self.wake(hurry=changed_spec)
 
     def gone(self) -> None:
-        """The pod is no longer in the API."""
+        """The pod is no longer in the API (a static one: in the directory)."""
         self._gone = True
+        self.wake()
+
+    def mirrored(self, mirror: Pod | None) -> None:
+        """The mirror of this static pod came, changed or went."""
+        before, self._mirror = self._mirror, mirror
+        if mirror is not None:
+            if before is None or before.metadata.uid != mirror.metadata.uid:
+                self._reporter.forget()
+            else:
+                self._reporter.reconcile(mirror)
         self.wake()
 
     def wake(self, *, hurry: bool = False) -> None:
@@ -291,7 +311,9 @@ class PodWorker:
 
     def _maybe_begin_ending(self, pod: Pod, now: float) -> None:
         deadline = self._deadline(pod)
-        if self._gone and not pod.metadata.deletion_timestamp:
+        if self._gone and self.static:
+            self._begin_ending(grace_period_s(pod), now)
+        elif self._gone and not pod.metadata.deletion_timestamp:
             self._begin_ending(FORCED_GRACE_S, now)
         elif pod.metadata.deletion_timestamp or self._gone:
             self._begin_ending(max(grace_period_s(pod), FORCED_GRACE_S), now)
@@ -424,11 +446,13 @@ class PodWorker:
 
     def _write(self, status: dict[str, Any]) -> None:
         self._own = msgspec.convert(status, PodStatus)
+        if self.static and self._mirror is None:
+            return
         if self._reporter.want(status):
             self._spawn(self._write_status(), "status")
 
     async def _write_status(self) -> None:
-        await self._reporter.write(self._pod)
+        await self._reporter.write(self._mirror or self._pod)
         if self._began_at is not None or self._rejected is not None:
             self.wake()
 
