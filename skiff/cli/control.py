@@ -17,6 +17,7 @@ from skiff.cli.process import run_process
 from skiff.client.events import EventRecorder
 from skiff.client.informer import InformerFactory
 from skiff.client.leader import Election, LeaderElector
+from skiff.controllers.certificates.authority import Authority
 from skiff.controllers.context import Options, Sign
 from skiff.controllers.manager import ControllerManager
 from skiff.scheduler.run import NAME as SCHEDULER_NAME
@@ -41,6 +42,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="the key that tokens of service account Secrets are signed with (STATE-DIR/pki/sa.key)",
     )
+    for flag, what in (("cert", "certificate"), ("key", "key")):
+        add(
+            f"--cluster-signing-{flag}-file",
+            type=Path,
+            metavar="FILE",
+            help=f"the CA's {what} that signing requests are issued with (STATE-DIR/pki/ca)",
+        )
     add(
         "--leader-elect",
         action="store_true",
@@ -86,6 +94,10 @@ class ControlPlane:
             sign_token=token_signer(
                 arguments.service_account_private_key_file or self._layout.pki / "sa.key"
             ),
+            signing_authority=signing_authority(
+                arguments.cluster_signing_cert_file or self._layout.pki / "ca.crt",
+                arguments.cluster_signing_key_file or self._layout.pki / "ca.key",
+            ),
         )
         group = Group(
             [
@@ -112,6 +124,13 @@ class ControlPlane:
                 control, Election("kube-system", "kube-controller-manager", identity), group
             )
         await component.run(started)
+
+
+def signing_authority(certificate: Path, key: Path) -> Authority | None:
+    """The CA in these files, read when it is first needed; None where one is missing."""
+    if not (certificate.exists() and key.exists()):
+        return None
+    return Authority(certificate.read_bytes, key.read_bytes)
 
 
 def token_signer(key: Path) -> Sign | None:

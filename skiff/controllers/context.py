@@ -9,6 +9,7 @@ from skiff.aio.entropy import Entropy
 from skiff.client.client import Client
 from skiff.client.events import EventRecorder
 from skiff.client.informer import InformerFactory
+from skiff.controllers.certificates.authority import Authority
 
 Sign = Callable[[dict[str, Any]], str]
 """Claims in, the signed token out."""
@@ -20,6 +21,8 @@ class Options:
 
     ca_pem: str = ""  # --root-ca-file
     sign_token: Sign | None = None  # --service-account-private-key-file; None: no such tokens
+    signing_authority: Authority | None = None  # --cluster-signing-*-file; None: nothing is issued
+    signing_duration_s: float = 365 * 24 * 3600.0  # --cluster-signing-duration
     pod_cidr: str = "10.244.0.0/16"  # --cluster-cidr; empty: nodes get no podCIDR
     node_cidr_mask: int = 24  # --node-cidr-mask-size
     node_monitor_grace_s: float = 40.0  # --node-monitor-grace-period

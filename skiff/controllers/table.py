@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from skiff.aio.run import Component
+from skiff.controllers.certificates.run import CertificateCleaner, CertificateSigner
 from skiff.controllers.context import Context
 from skiff.controllers.cronjob.run import CronJobReconciler
 from skiff.controllers.daemonset.run import DaemonSetReconciler
@@ -69,6 +70,8 @@ CONTROLLERS: Final[tuple[Row, ...]] = (
     Row("endpointslice-mirroring-controller", MirrorReconciler),
     Row("disruption-controller", DisruptionReconciler),
     Row("service-cidr-controller", ServiceCidrReconciler),
+    Row("certificatesigningrequest-signing-controller", CertificateSigner),
+    Row("certificatesigningrequest-cleaner-controller", CertificateCleaner),
     Row("node-ipam-controller", NodeIpam),
     Row("node-lifecycle-controller", NodeLifecycle),
     Row("taint-eviction-controller", TaintEviction),

@@ -5,6 +5,7 @@ What differs between kubectl's versions (a suffix such as ` from NAMESPACE names
 
 import base64
 import re
+import shutil
 import subprocess
 import threading
 import time
@@ -550,7 +551,21 @@ def test_certificates(kube: Kubectl, tmp_path: Path) -> None:
         assert kube("certificate", "approve", name) == (
             f"certificatesigningrequest.certificates.k8s.io/{name} approved"
         )
-        assert kube("get", "csr", name, "--no-headers").split()[-1].startswith("Approved")
+        wait_for(
+            lambda: kube("get", "csr", name, "--no-headers").split()[-1] == "Approved,Issued",
+            "the certificate",
+        )
+        issued = kube.path("{.status.certificate}", "csr", name)
+        (tmp_path / "crt").write_bytes(base64.b64decode(issued))
+        shutil.copy(kube.kubeconfig, tmp_path / "config")
+        config = Kubectl(kube.binary, tmp_path / "config")
+        config("config", "set-credentials", "jane", f"--client-certificate={tmp_path}/crt",
+               f"--client-key={tmp_path}/key")  # fmt: skip
+        config("config", "set-context", "--current", "--user=jane")
+        jane = Kubectl(kube.binary, tmp_path / "config", kube.namespace)
+        assert 'User "jane" cannot list resource "pods"' in jane.fails("get", "pods")
+        kube("create", "rolebinding", "devs", "--clusterrole=view", "--group=devs")
+        wait_for(lambda: jane.run("get", "pods").returncode == 0, "what her group may do")
     finally:
         kube("delete", "csr", name, "--ignore-not-found")
     try:
