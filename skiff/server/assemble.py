@@ -25,7 +25,7 @@ from skiff.server.authz.chain import DEFAULT_MODES, AuthorizationChain
 from skiff.server.authz.reviews import AccessReviews
 from skiff.server.bootstrap import Bootstrap, Facts
 from skiff.server.bootstrap.flow_status import FlowSchemaStatus
-from skiff.server.component_status import COMPONENTS, ComponentStatuses
+from skiff.server.component_status import FOLLOWERS, ComponentStatuses
 from skiff.server.discovery import Catalog, Discovery
 from skiff.server.engine import Engine
 from skiff.server.flow import FlowControl
@@ -109,7 +109,7 @@ class Assembly:
         self.catalog = Catalog(engine.registry.resources)
         engine.registry.changed.append(self.catalog.changed)
         self.flows = FlowControl(engine)
-        self._watching = dict.fromkeys(COMPONENTS.values(), 0)
+        self._watching = dict.fromkeys(FOLLOWERS, 0)
         self.metrics.registry.add(*self.flows.gauges())
         self.parts = Parts(
             authenticate=self.authenticate,

@@ -1,7 +1,8 @@
 """componentstatuses: whether the controllers, the scheduler and the store work. Computed, never stored.
 
 Controllers and scheduler work by following the API, so one that runs has watches under way; those of one
-that died end with its connection. The store says itself whether it works.
+that died end with its connection. The scheduler lives in the controllers' process and shares their
+watches. The store says itself whether it works.
 
 Source: https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/component-status-v1/.
 """
@@ -22,11 +23,14 @@ from skiff.server.seams import Call, Connector
 from skiff.server.shape import partial
 from skiff.server.verbs.answer import include_of, shape_of, wants_pretty
 
+_CONTROLLERS: Final = "system:kube-controller-manager"
+_SCHEDULER: Final = "system:kube-scheduler"
 COMPONENTS: Final = {
-    "controller-manager": "system:kube-controller-manager",
-    "scheduler": "system:kube-scheduler",
+    "controller-manager": (_CONTROLLERS,),
+    "scheduler": (_SCHEDULER, _CONTROLLERS),
 }
-"""The users that they are."""
+"""The users whose watches they live by."""
+FOLLOWERS: Final = (_CONTROLLERS, _SCHEDULER)
 STORE: Final = "etcd-0"
 
 Object = dict[str, Any]
@@ -79,9 +83,10 @@ class ComponentStatuses:
 
     def objects(self) -> Iterator[Object]:
         """All of them, as of now."""
-        for name, user in COMPONENTS.items():
-            running = self._watching.get(user, 0) > 0
-            yield _status(name, "" if running else f'user "{user}" follows nothing: not running')
+        for name, users in COMPONENTS.items():
+            running = any(self._watching.get(user, 0) for user in users)
+            wrong = "" if running else f'user "{users[0]}" follows nothing: not running'
+            yield _status(name, wrong)
         yield _status(STORE, self._store())
 
     def _one(self, call: Call, obj: Object) -> Response:
