@@ -431,3 +431,39 @@ def test_a_volume_goes_back_where_its_claim_has_another() -> None:
         assert second["spec"]["claimRef"] == {"namespace": "default", "name": "data"}
 
     run(scenario, play=False)
+
+
+def test_a_pods_own_volume_gets_a_claim_that_goes_with_it() -> None:
+    def uses(name: str) -> Object:
+        template = {"metadata": {"labels": {"of": "p"}}, "spec": claim()["spec"]}
+        own = {"name": "scratch", "ephemeral": {"volumeClaimTemplate": template}}
+        return {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": name, "namespace": "default"},
+            "spec": {"containers": [{"name": "c", "image": "i"}], "volumes": [own]},
+        }
+
+    async def scenario(world: World) -> None:
+        await make(world, volume(), claim("q-scratch", "9Gi"))
+        await make(world, uses("p"), uses("q"))
+        mine = await claim_in(world, "Bound", "p-scratch")
+        assert mine["metadata"]["labels"] == {"of": "p"}
+        assert mine["spec"]["storageClassName"] == "manual"
+        (owner,) = mine["metadata"]["ownerReferences"]
+        pod = await world.client.get(PODS, "p", "default")
+        assert (owner["kind"], owner["uid"]) == ("Pod", pod["metadata"]["uid"])
+        assert owner["controller"] and owner["blockOwnerDeletion"]
+        await world.client.delete(PODS, "p", "default", grace_period_s=0)
+
+        async def gone() -> bool:
+            try:
+                await the_claim(world, "p-scratch")
+            except NotFound:
+                return True
+            return False
+
+        await world.until(gone, 120)
+        assert "ownerReferences" not in (await the_claim(world, "q-scratch"))["metadata"]
+
+    run(scenario)
