@@ -18,7 +18,6 @@ from skiff.controllers.endpoints import EndpointsReconciler
 from skiff.controllers.endpointslice.mirror import MirrorReconciler
 from skiff.controllers.endpointslice.run import EndpointSliceReconciler
 from skiff.controllers.ephemeral import EphemeralVolumes
-from skiff.controllers.ephemeralvolumes import EphemeralVolumes
 from skiff.controllers.garbage.run import GarbageCollector
 from skiff.controllers.job.run import JobReconciler
 from skiff.controllers.job.ttl import JobTtl
@@ -79,7 +78,6 @@ CONTROLLERS: Final[tuple[Row, ...]] = (
     Row("taint-eviction-controller", TaintEviction),
     Row("ttl-controller", NodeTtl),
     Row("pod-garbage-collector-controller", PodCollector),
-    Row("ephemeral-volume-controller", EphemeralVolumes),
     Row("persistentvolume-binder-controller", VolumeBinder),
     Row("ephemeral-volume-controller", EphemeralVolumes),
     Row("persistentvolumeclaim-protection-controller", ClaimProtection),
