@@ -14,7 +14,7 @@ from typing import Any
 
 from skiff.aio.clock import rfc3339
 from skiff.aio.run import Started
-from skiff.api.errors import ApiError, NotFound
+from skiff.api.errors import AlreadyExists, ApiError, NotFound
 from skiff.api.resources import EVENTS
 from skiff.api.views.base import ObjectView
 from skiff.api.views.container import ObjectReference
@@ -102,13 +102,11 @@ class EventRecorder:
         now: float,
     ) -> dict[str, Any]:
         namespace = reference.get("namespace", "default")
-        # Names carry the time in nanoseconds; two events of one moment still need two names.
-        self._last_stamp = max(int(now * 1e9), self._last_stamp + 1)
         return {
             "apiVersion": "v1",
             "kind": "Event",
             "metadata": {
-                "name": f"{reference.get('name', '')}.{self._last_stamp:x}",
+                "name": self._name(reference, now),
                 "namespace": namespace,
             },
             "involvedObject": reference,
@@ -122,6 +120,11 @@ class EventRecorder:
             "reportingComponent": source["component"],
             "reportingInstance": self._host,
         }
+
+    def _name(self, reference: Reference, now: float) -> str:
+        """Names carry the time in nanoseconds; two events of one moment still need two names."""
+        self._last_stamp = max(int(now * 1e9), self._last_stamp + 1)
+        return f"{reference.get('name', '')}.{self._last_stamp:x}"
 
     async def _write(
         self, recorded: Recorded, event: dict[str, Any], slots: asyncio.Semaphore
@@ -159,7 +162,12 @@ class EventRecorder:
                 return
             except NotFound:
                 recorded.name = ""  # expired, or its namespace was emptied
-        await self._client.create(EVENTS, event, namespace)
+        try:
+            await self._client.create(EVENTS, event, namespace)
+        except AlreadyExists:
+            # Another component spoke of the same object in the same nanosecond.
+            event["metadata"]["name"] = self._name(event["involvedObject"], 0.0)
+            await self._client.create(EVENTS, event, namespace)
         recorded.name = event["metadata"]["name"]
 
 

@@ -2,7 +2,7 @@
 and scores. Answers that depend on nodes alone are kept until a node changes. Pure.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,12 @@ from skiff.scheduler.shape import Shape, Spread, Term
 from skiff.scheduler.volumes import NoStorage, Storage
 
 NamespaceLabels = Callable[[str], Mapping[str, str]]
+ServiceSelectors = Callable[[str], Iterable[Mapping[str, str]]]
 
 
 class Context:
-    """One decision's view. `namespace_labels` gives a namespace's labels."""
+    """One decision's view. `namespace_labels` gives a namespace's labels, `services` the selectors of
+    its services."""
 
     def __init__(
         self,
@@ -25,10 +27,12 @@ class Context:
         namespace_labels: NamespaceLabels,
         memory: "Memory",
         claims: Storage | None = None,
+        services: ServiceSelectors = lambda _: (),
     ) -> None:
         self.nodes = nodes
         self.claims: Storage = claims or NoStorage()
         self._namespace_labels = namespace_labels
+        self._services = services
         self._memory = memory
 
     def kept(self, name: str, shape: Shape, make: Callable[[], Mask | Ints]) -> NDArray[np.generic]:
@@ -106,6 +110,15 @@ class Context:
         key = ("term", term.selector, term.namespaces, term.namespace_selector)
         return self.nodes.group(key, matches)
 
+    def matching_all(self, terms: tuple[Term, ...]) -> Group:
+        """How many placed pods match every one of the affinity terms, node by node."""
+
+        def matches(shape: Shape) -> bool:
+            return all(self.selects(term, shape) for term in terms)
+
+        asked = tuple((t.selector, t.namespaces, t.namespace_selector) for t in terms)
+        return self.nodes.group(("terms", asked), matches)
+
     def selects(self, term: Term, shape: Shape) -> bool:
         """Whether a pod is one that `term` speaks of."""
         if term.selector is None or not term.selector.matches(shape.labels):
@@ -120,11 +133,31 @@ class Context:
         return self.nodes.group(("claim", namespace, claim), _using(namespace, claim))
 
     def spread_counts(self, shape: Shape, constraint: Spread) -> Ints:
-        """How many pods that `constraint` counts sit on each node."""
+        """How many pods that `constraint` counts sit on each node (none, where it selects all)."""
         namespace, selector = shape.namespace, constraint.selector
+        if selector.everything:
+            return np.zeros(self.nodes.size, np.int64)
         key = ("spread", namespace, selector)
         group = self.nodes.group(key, _selected(namespace, selector), terminating=False)
         return group.counts
+
+    def siblings(self, shape: Shape) -> Ints | None:
+        """How many pods of the same services and the same owner sit on each node: those among which
+        a pod that asks for nothing is spread. None where nothing makes it one of many."""
+        labels: dict[str, str] = {}
+        for selector in self._services(shape.namespace):
+            if selector and selector.items() <= shape.labels.items():
+                labels.update(selector)
+        namespace, owner = shape.namespace, shape.owner
+        if not labels and not owner:
+            return None
+
+        def matches(other: Shape) -> bool:
+            same = other.namespace == namespace and (not owner or other.owner == owner)
+            return same and labels.items() <= other.labels.items()
+
+        key = ("siblings", namespace, owner, tuple(sorted(labels.items())))
+        return self.nodes.group(key, matches, terminating=False).counts
 
     def by_domain(
         self, counts: Ints, topology_key: str, within: Mask | None = None

@@ -214,11 +214,11 @@ def pod_affinity(context: Context, shape: Shape) -> Iterable[Verdict]:
 def _near_enough(context: Context, shape: Shape) -> Mask:
     mask = np.ones(context.nodes.size, np.bool_)
     nobody = True
+    counts = context.matching_all(shape.affinity).counts
     for term in shape.affinity:
-        group = context.matching(term)
-        by_row, _ = context.by_domain(group.counts, term.topology_key)
+        by_row, sums = context.by_domain(counts, term.topology_key)
         mask &= by_row > 0
-        nobody &= group.total == 0
+        nobody &= not sums.any()
     if nobody and all(context.selects(t, shape) for t in shape.affinity):
         # The first of a group that wants its own kind near: any node with the topology will do.
         mask = np.ones(context.nodes.size, np.bool_)

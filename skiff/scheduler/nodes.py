@@ -28,6 +28,8 @@ PODS = "pods"
 ABSENT = -1
 FIRST_ROWS = 64
 ANSWERS_KEPT = 4096
+HARD_AFFINITY_WEIGHT = 1
+"""How much a placed pod's required affinity draws others near."""
 
 
 @dataclass(slots=True)
@@ -200,6 +202,8 @@ class Nodes:
                 self._ports_used.pop(row, None)
         for term in shape.anti_affinity:
             _tally(self._anti, term, sign)
+        for term in shape.affinity:
+            _tally(self._preferred, (term, HARD_AFFINITY_WEIGHT), sign)
         for term in shape.preferred_affinity:
             _tally(self._preferred, (term, term.weight), sign)
         for term in shape.preferred_anti_affinity:
@@ -215,7 +219,8 @@ class Nodes:
         return list(self._anti)
 
     def preferred_terms(self) -> list[tuple[Term, int]]:
-        """The preferred terms of placed pods with their weight, negative for anti-affinity."""
+        """The preferred terms of placed pods with their weight, negative for anti-affinity; required
+        affinity (whose terms have no weight of their own) is among them."""
         return list(self._preferred)
 
     def has_below(self, priority: int) -> bool:

@@ -20,7 +20,7 @@ from skiff.aio.run import Started
 from skiff.api.errors import ApiError, Conflict, NotFound
 from skiff.api.selectors import structured
 from skiff.api.views.affinity import NodeSelector
-from skiff.api.views.core import Namespace, Node, Pod
+from skiff.api.views.core import Namespace, Node, Pod, Service
 from skiff.api.views.policy import PodDisruptionBudget
 from skiff.client.client import Client
 from skiff.client.events import WARNING, EventRecorder
@@ -85,6 +85,7 @@ class Scheduler:
         self._node_informer = informers.of(Node)
         self._namespace_informer = informers.of(Namespace)
         self._budget_informer = informers.of(PodDisruptionBudget)
+        self._service_informer = informers.of(Service)
         self._node_informer.subscribe(self._node_changed)
         self._namespace_informer.subscribe(self._namespace_changed)
         self._pod_informer.subscribe(self._pod_changed)
@@ -238,7 +239,9 @@ class Scheduler:
 
     def _decide(self, key: str, pod: Pod, shape: Shape) -> Bind | Refuse:
         """Where the pod goes (it is counted there); or why nowhere."""
-        context = Context(self._nodes, self._namespace_labels, self._memory, self._storage)
+        context = Context(
+            self._nodes, self._namespace_labels, self._memory, self._storage, self._services
+        )
         with self._nominations.aside(key, shape.priority):
             decision = self._planner.decide(context, shape)
         if isinstance(decision, Refusal):
@@ -298,6 +301,9 @@ class Scheduler:
     def _namespace_labels(self, name: str) -> Mapping[str, str]:
         namespace = self._namespace_informer.get(name)
         return namespace.metadata.labels if namespace else {}
+
+    def _services(self, namespace: str) -> list[Mapping[str, str]]:
+        return [service.spec.selector for service in self._service_informer.list(namespace)]
 
     def _find(self, placed: Placed) -> Pod | None:
         pod = self._pod_informer.get(placed.name, placed.shape.namespace)

@@ -5,11 +5,12 @@ Source: https://kubernetes.io/docs/reference/scheduling/config/#scheduling-plugi
 default profile's.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from skiff.api.selectors import structured
 from skiff.scheduler.context import Context
 from skiff.scheduler.filters import eligible, tolerates
 from skiff.scheduler.nodes import ABSENT, Ints
@@ -19,6 +20,19 @@ MAX = 100.0
 IMAGE_SMALL_BYTES = 23 * 1024 * 1024
 IMAGE_LARGE_BYTES = 1000 * 1024 * 1024
 HOSTNAME = "kubernetes.io/hostname"
+DEFAULT_SPREAD = tuple(
+    Spread(
+        structured({}),
+        key,
+        skew,
+        hard=False,
+        min_domains=1,
+        honor_affinity=True,
+        honor_taints=False,
+    )
+    for key, skew in (("topology.kubernetes.io/zone", 3), (HOSTNAME, 5))
+)
+"""How pods are spread that say nothing of it (their selector is that of their like)."""
 
 Rows = NDArray[np.int64]
 Points = NDArray[np.float64]
@@ -28,17 +42,17 @@ Score = Callable[[Context, Shape, Rows], Points | None]
 def least_allocated(context: Context, shape: Shape, rows: Rows) -> Points | None:
     """NodeResourcesFit: the more is free after the pod, the better."""
     nodes = context.nodes
-    cpu = _free_share(nodes.allocatable[CPU][rows], nodes.scored_cpu[rows] + shape.scored_cpu)
-    memory = _free_share(
-        nodes.allocatable[MEMORY][rows], nodes.scored_memory[rows] + shape.scored_memory
-    )
-    return (cpu + memory) * (MAX / 2)
-
-
-def _free_share(have: Ints, used: Ints) -> Points:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        share = np.where(have > 0, (have - used) / have, 0.0)
-    return np.maximum(share, 0.0)
+    total = np.zeros(len(rows), np.int64)
+    counted = np.zeros(len(rows), np.int64)
+    for have, used, wanted in (
+        (nodes.allocatable[CPU], nodes.scored_cpu, shape.scored_cpu),
+        (nodes.allocatable[MEMORY], nodes.scored_memory, shape.scored_memory),
+    ):
+        there = have[rows]
+        left = np.maximum(there - used[rows] - wanted, 0)
+        total += np.where(there > 0, left * int(MAX) // np.maximum(there, 1), 0)
+        counted += there > 0
+    return (total // np.maximum(counted, 1)).astype(np.float64)
 
 
 def balanced(context: Context, shape: Shape, rows: Rows) -> Points | None:
@@ -51,12 +65,13 @@ def balanced(context: Context, shape: Shape, rows: Rows) -> Points | None:
     memory = _used_share(
         nodes.allocatable[MEMORY][rows], nodes.requested[MEMORY][rows] + want_memory
     )
-    return (1.0 - np.abs(cpu - memory) / 2) * MAX
+    # A resource that the node has none of is not weighed: one alone is always in balance.
+    both = (nodes.allocatable[CPU][rows] > 0) & (nodes.allocatable[MEMORY][rows] > 0)
+    return (1.0 - np.where(both, np.abs(cpu - memory) / 2, 0.0)) * MAX
 
 
 def _used_share(have: Ints, used: Ints) -> Points:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.minimum(np.where(have > 0, used / have, 1.0), 1.0)
+    return np.minimum(used / np.maximum(have, 1), 1.0)
 
 
 def taint_toleration(context: Context, shape: Shape, rows: Rows) -> Points | None:
@@ -88,35 +103,52 @@ def node_affinity(context: Context, shape: Shape, rows: Rows) -> Points | None:
 
 
 def topology_spread(context: Context, shape: Shape, rows: Rows) -> Points | None:
-    """Soft spread constraints; pods of one owner spread over hosts where the pod asks for nothing."""
-    constraints = [c for c in shape.spread if not c.hard]
-    if constraints:
-        return _soft_spread(context, shape, constraints, rows)
-    if shape.spread or not shape.owner:
+    """Soft spread constraints; where the pod has none at all, it is spread from its like."""
+    if shape.spread:
+        soft = [c for c in shape.spread if not c.hard]
+        counts = [context.spread_counts(shape, c) for c in soft]
+        return _spread(context, shape, soft, counts, rows, everywhere=False) if soft else None
+    siblings = context.siblings(shape)
+    if siblings is None:
         return None
-    owner = shape.owner
-    group = context.nodes.group(("owner", owner), lambda s: s.owner == owner, terminating=False)
-    if group.total == 0:
-        return None
-    return _normalized(group.counts[rows].astype(np.float64), reverse=True)
+    alike = [siblings] * len(DEFAULT_SPREAD)
+    return _spread(context, shape, DEFAULT_SPREAD, alike, rows, everywhere=True)
 
 
-def _soft_spread(
-    context: Context, shape: Shape, constraints: list[Spread], rows: Rows
-) -> Points | None:
+def _spread(
+    context: Context,
+    shape: Shape,
+    constraints: Sequence[Spread],
+    counts: Sequence[Ints],
+    rows: Rows,
+    *,
+    everywhere: bool,
+) -> Points:
+    """`everywhere`: nodes that lack a label are judged by the others; else they are worth nothing."""
+    columns = [context.nodes.label(c.topology_key)[0] for c in constraints]
+    labelled = np.ones(context.nodes.size, np.bool_)
+    if not everywhere:
+        for column in columns:
+            labelled &= column != ABSENT
+    judged = labelled[rows]
     cost = np.zeros(len(rows), np.float64)
-    ignored = np.zeros(len(rows), np.bool_)
-    for constraint in constraints:
-        counted = eligible(context, shape, constraint)
-        counts = context.spread_counts(shape, constraint)
-        by_row, _ = context.by_domain(counts, constraint.topology_key, counted)
-        column, _ = context.nodes.label(constraint.topology_key)
-        domains = len(np.unique(column[rows][column[rows] != ABSENT]))
+    for constraint, column, count in zip(constraints, columns, counts, strict=True):
+        here = column[rows]
+        if constraint.topology_key == HOSTNAME:
+            by_row, domains = count, int(judged.sum())
+        else:
+            counted = eligible(context, shape, constraint) & labelled
+            by_row, _ = context.by_domain(count, constraint.topology_key, counted)
+            domains = len(np.unique(here[judged]))
         weight = np.log(domains + 2)
-        cost += by_row[rows] * weight + (constraint.max_skew - 1)
-        ignored |= column[rows] == ABSENT
-    points = _normalized(np.where(ignored, cost.max(initial=0.0), cost), reverse=True)
-    return np.where(ignored, 0.0, points)
+        cost += np.where(here == ABSENT, 0.0, by_row[rows] * weight + (constraint.max_skew - 1))
+    found = np.rint(cost[judged])
+    points = np.zeros(len(rows), np.float64)
+    if not len(found):
+        return points
+    low, high = found.min(), found.max()
+    points[judged] = MAX if high == 0 else np.floor(MAX * (high + low - found) / high)
+    return points
 
 
 def pod_affinity(context: Context, shape: Shape, rows: Rows) -> Points | None:
@@ -142,6 +174,8 @@ def pod_affinity(context: Context, shape: Shape, rows: Rows) -> Points | None:
 
 
 def _holding(term: Term, weight: int) -> Callable[[Shape], bool]:
+    if not term.weight:
+        return lambda s: term in s.affinity
     return lambda s: term in (s.preferred_affinity if weight > 0 else s.preferred_anti_affinity)
 
 
@@ -166,21 +200,32 @@ def image_locality(context: Context, shape: Shape, rows: Rows) -> Points | None:
 
 
 def _image_bytes(context: Context, shape: Shape) -> Ints:
-    total = np.zeros(context.nodes.size, np.int64)
-    wanted = set(shape.images)
+    """What each node has of the images, an image that few nodes have counting for less: else the
+    node that pulled it first would get all its pods."""
+    wanted = [_tagged(image) for image in shape.images]
+    have: dict[str, dict[int, int]] = {image: {} for image in wanted}
     for row in context.nodes.rows.values():
         view = context.nodes.views[row]
         for image in view.status.images if view is not None else ():
-            if not wanted.isdisjoint(image.names):
-                total[row] += image.size_bytes or 0
+            for name in image.names:
+                if name in have:
+                    have[name][row] = image.size_bytes or 0
+    total = np.zeros(context.nodes.size, np.int64)
+    for name in wanted:
+        for row, size in have[name].items():
+            total[row] += int(size * (len(have[name]) / len(context.nodes)))
     return total
+
+
+def _tagged(image: str) -> str:
+    return image if image.rfind(":") > image.rfind("/") else f"{image}:latest"
 
 
 def _normalized(values: Points, *, reverse: bool = False) -> Points:
     highest = values.max(initial=0.0)
     if highest == 0:
         return np.full(len(values), MAX if reverse else 0.0)
-    points: Points = values / highest * MAX
+    points: Points = np.floor(values * MAX / highest)
     return MAX - points if reverse else points
 
 

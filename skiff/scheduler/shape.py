@@ -26,6 +26,7 @@ from skiff.api.views.affinity import (
 from skiff.api.views.core import Pod
 from skiff.api.views.pod import PodSpec
 
+SPREAD_OWNERS = ("ReplicaSet", "ReplicationController", "StatefulSet")
 CPU, MEMORY, STORAGE = "cpu", "memory", "ephemeral-storage"
 DEFAULT_CPU_MILLI = 100
 DEFAULT_MEMORY_BYTES = 200 * 1024 * 1024
@@ -95,7 +96,8 @@ class Shape:
     preempts: bool
     images: tuple[str, ...]
     owner: str
-    """The controller's uid: pods of one owner are spread where nothing else is asked for."""
+    """The uid of the ReplicaSet, ReplicationController or StatefulSet: its pods are spread where
+    nothing else is asked for."""
     claims: tuple[Claim, ...] = ()
 
     @property
@@ -153,7 +155,8 @@ class Shapes:
 
 
 def _owner(pod: Pod) -> str:
-    return next((o.uid for o in pod.metadata.owner_references if o.controller), "")
+    owners = pod.metadata.owner_references
+    return next((o.uid for o in owners if o.controller and o.kind in SPREAD_OWNERS), "")
 
 
 def _make(pod: Pod) -> Shape:

@@ -88,3 +88,28 @@ def test_events_are_written_and_counted(component: str) -> None:
         await store.close()
 
     run(main)
+
+
+def test_two_components_may_speak_of_one_object_in_the_same_moment() -> None:
+    async def main() -> None:
+        clock = LoopClock(EPOCH)
+        store = MemoryStore(stamp, clock)
+        server = ApiServer(store, clock, Entropy(1))
+        client = client_of(server.handle)
+        body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}}
+        await client.create(NAMESPACES, body)
+        about = ConfigMap(metadata=ObjectMeta(name="c", namespace="default", uid="u"))
+        recorders = [EventRecorder(client, name, "node-1") for name in ("kubelet", "scheduler")]
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(r.run(lambda: None)) for r in recorders]
+            for recorder in recorders:
+                recorder.record(about, "Warning", "Broken", "it is")
+            await asyncio.sleep(1)
+            for task in tasks:
+                task.cancel()
+        found = (await client.list(Event, "default")).items
+        assert {e.source.component for e in found} == {"kubelet", "scheduler"}
+        server.close()
+        await store.close()
+
+    run(main)

@@ -88,6 +88,7 @@ class Columns:
         *nodes: Node,
         namespaces: Mapping[str, Mapping[str, str]] | None = None,
         storage: Storage | None = None,
+        services: Sequence[Mapping[str, str]] = (),
         seed: int = 1,
     ) -> None:
         self.nodes = Nodes()
@@ -95,7 +96,9 @@ class Columns:
         self.entropy = Entropy(seed)
         self.planner = Planner(self.entropy)
         labels = namespaces or {}
-        self.context = Context(self.nodes, lambda n: labels.get(n, {}), Memory(), storage)
+        self.context = Context(
+            self.nodes, lambda n: labels.get(n, {}), Memory(), storage, lambda _: services
+        )
         for each in nodes:
             self.nodes.put(each)
 

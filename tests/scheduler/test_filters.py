@@ -297,6 +297,23 @@ class TestPodAffinity:
         wants = pod(affinity=affinity("podAffinity", near({"app": "cache"}, "zone", **more)))
         assert columns.feasible(wants) == ({"b1"} if found else set())
 
+    def test_one_pod_has_to_match_all_terms(self) -> None:
+        columns = self.columns()
+        columns.place("a2", pod("ssd", labels={"disk": "ssd"}))
+        terms = near({"app": "db"}, "zone"), near({"disk": "ssd"}, "zone")
+        wants = pod(affinity=affinity("podAffinity", *terms))
+        assert columns.feasible(wants) == set()
+        columns.place("a2", pod("both", labels={"app": "db", "disk": "ssd"}))
+        assert columns.feasible(wants) == {"a1", "a2"}
+
+    def test_pods_where_there_is_no_such_domain_do_not_count(self) -> None:
+        columns = self.columns()
+        columns.place("nowhere", pod("first", labels={"app": "ring"}))
+        wants = pod(
+            labels={"app": "ring"}, affinity=affinity("podAffinity", near({"app": "ring"}, "zone"))
+        )
+        assert columns.feasible(wants) == {"a1", "a2", "b1"}
+
     def test_label_keys_narrow_the_selector(self) -> None:
         columns = self.columns()
         columns.place("b1", pod("new", labels={"app": "db", "hash": "2"}))
@@ -363,6 +380,10 @@ class TestTopologySpread:
         assert columns.feasible(self.web(spread(1, "zone", {"app": "w"}))) == set()
         honoring = spread(1, "zone", {"app": "w"}, nodeTaintsPolicy="Honor")
         assert columns.feasible(self.web(honoring)) == {"n0"}
+
+    def test_a_selector_of_everything_counts_nothing(self) -> None:
+        everything = spread(1, "zone", {"app": "w"}) | {"labelSelector": {}}
+        assert self.columns(3, 0).feasible(self.web(everything)) == {"n0", "n1"}
 
     def test_pods_that_are_ending_do_not_count(self) -> None:
         columns = self.columns(1, 0)

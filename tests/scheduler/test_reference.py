@@ -92,7 +92,8 @@ def fits(asks: PlainPod, one: PlainNode, nodes: list[PlainNode]) -> bool:
     if len(one.pods) >= 10:
         return False
     if asks.near:
-        alone = asks.near == asks.app and not any(p.app == asks.near for _, p in everybody)
+        found = any(p.app == asks.near for n, p in everybody if key in n.labels)
+        alone = asks.near == asks.app and not found
         if here is None:
             return False
         if not alone and not any(p.app == asks.near for n in peers for p in n.pods):
