@@ -1,11 +1,19 @@
 """Networking, policy, RBAC, storage, admission, custom resources and the other groups."""
 
+import base64
+
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 
 from skiff.api.kinds import strategy_for
 from skiff.api.resources import TABLE
+from skiff.server.pki import certificates
 
-from .kinds import created, faults, row, updated
+from .kinds import NOW, created, faults, row, updated
 
 
 def obj(api_version, kind, name="x", namespace="ns", **rest):
@@ -302,29 +310,125 @@ def test_structural_schemas(schema, expected):
     assert faults(crd(schema)) == expected
 
 
-def test_certificate_requests():
-    def request(**spec):
-        pem = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0="
-        spec = {"request": pem, "signerName": "kubernetes.io/kube-apiserver-client", **spec}
-        return obj("certificates.k8s.io/v1", "CertificateSigningRequest", namespace="", spec=spec)
+SIGNER = "kubernetes.io/kube-apiserver-client"
 
-    assert faults(request()) == []
-    assert faults(request(expirationSeconds=5)) == [
-        "spec.expirationSeconds: Invalid value: 5: may not specify a duration less than 600 seconds (10 minutes)"
-    ]
-    made = created(request(username="me"))
+
+def csr(**spec):
+    """A request: `pem` in the place of its own, others are fields."""
+    pem = spec.pop("pem", REQUEST_PEM)
+    spec = {
+        "request": base64.b64encode(pem).decode(),
+        "signerName": SIGNER,
+        "usages": ["client auth"],
+        **spec,
+    }
+    return obj("certificates.k8s.io/v1", "CertificateSigningRequest", namespace="", spec=spec)
+
+
+def _request_pem() -> tuple[bytes, bytes]:
+    """A request and a self-signed certificate."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    who = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "jane")])
+    made = x509.CertificateSigningRequestBuilder().subject_name(who).sign(key, hashes.SHA256())
+    return made.public_bytes(Encoding.PEM), certificates.make_authority(
+        "x", now=NOW, lifetime_s=3600
+    ).certificate
+
+
+REQUEST_PEM, CERTIFICATE_PEM = _request_pem()
+
+
+def test_certificate_requests():
+    assert faults(csr()) == []
+    made = created(csr(username="me"))
     assert row(made) == {
-        "NAME": "x", "AGE": "0s", "SIGNERNAME": "kubernetes.io/kube-apiserver-client",
+        "NAME": "x", "AGE": "0s", "SIGNERNAME": SIGNER,
         "REQUESTOR": "me", "REQUESTEDDURATION": "<none>", "CONDITION": "Pending",
     }  # fmt: skip
     approved = [{"type": "Approved", "status": "True"}]
+    issued = base64.b64encode(CERTIFICATE_PEM).decode()
     new, errors = updated(
-        made, lambda o: o.update(status={"conditions": approved, "certificate": "eA=="}), "approval"
+        made, lambda o: o.update(status={"conditions": approved, "certificate": issued}), "approval"
     )
     assert (new["status"], errors) == ({"conditions": approved}, [])
-    new, errors = updated(new, lambda o: o.update(status={"certificate": "eA=="}), "status")
-    assert (new["status"], errors) == ({"conditions": approved, "certificate": "eA=="}, [])
+    new, errors = updated(new, lambda o: o["status"].update(certificate=issued), "status")
+    assert (new["status"], errors) == ({"conditions": approved, "certificate": issued}, [])
     assert row(new)["CONDITION"] == "Approved,Issued"
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"expirationSeconds": 5},
+         "spec.expirationSeconds: Invalid value: 5: may not specify a duration less than 600 seconds (10 minutes)"),
+        ({"usages": []}, "spec.usages: Required value"),
+        ({"usages": ["any", "any"]}, 'spec.usages[1]: Duplicate value: "any"'),
+        ({"signerName": ""}, "spec.signerName: Required value"),
+        ({"signerName": "a.b/c/d"},
+         """spec.signerName: Invalid value: "a.b/c/d": must be a fully qualified domain and path of the form 'example.com/signer-name'"""),
+        ({"signerName": "local/c"},
+         'spec.signerName: Invalid value: "local": should be a domain with at least two segments separated by dots'),
+        ({"signerName": "kubernetes.io/legacy-unknown"},
+         'spec.signerName: Invalid value: "kubernetes.io/legacy-unknown": the legacy signerName is not allowed via this API version'),
+    ],
+)  # fmt: skip
+def test_faulty_certificate_requests(change, expected):
+    assert faults(csr(**change)) == [expected]
+
+
+def test_a_certificate_request_is_read_and_its_signature_checked():
+    def fault(pem):
+        (found,) = faults(csr(pem=pem))
+        return found.rpartition('": ')[2]
+
+    assert fault(b"text") == "PEM block type must be CERTIFICATE REQUEST"
+    assert fault(CERTIFICATE_PEM) == "PEM block type must be CERTIFICATE REQUEST"
+    der = bytearray(base64.b64decode(b"".join(REQUEST_PEM.splitlines()[1:-1])))
+    at = der.index(b"jane")
+    der[at : at + 4] = b"jean"
+    first, last = REQUEST_PEM.splitlines()[0], REQUEST_PEM.splitlines()[-1]
+    forged = b"\n".join((first, base64.b64encode(der), last))
+    assert fault(forged) == "x509: ECDSA verification failure"
+
+
+def test_who_changes_what_of_a_certificate_request():
+    def status(subresource, start=(), **wanted):
+        old = created(csr())
+        old["status"] = {"conditions": [{"type": t, "status": "True"} for t in start]}
+        return updated(old, lambda o: o.update(status=wanted), subresource)
+
+    def conditions(*kinds, status="True"):
+        return [{"type": kind, "status": status} for kind in kinds]
+
+    _, errors = status("status", conditions=conditions("Approved"))
+    assert errors == [
+        'status.conditions: Forbidden: updates may not add a condition of type "Approved"'
+    ]
+    _, errors = status("approval", ("Approved",), conditions=[])
+    assert errors == [
+        'status.conditions: Forbidden: updates may not remove a condition of type "Approved"'
+    ]
+    _, errors = status("approval", conditions=conditions("Approved", "Denied"))
+    assert errors == [
+        'status.conditions[1].type: Invalid value: "Denied": Approved and Denied conditions are '
+        "mutually exclusive"
+    ]
+    _, errors = status("approval", conditions=conditions("Approved", status="False"))
+    assert errors == [
+        'status.conditions[0].status: Unsupported value: "False": supported values: "True"'
+    ]
+    new, errors = status("status", ("Denied",), conditions=conditions("Denied", status="False"))
+    assert (new["status"]["conditions"], errors) == (conditions("Denied"), [])
+    _, errors = status("status", certificate=base64.b64encode(REQUEST_PEM).decode())
+    assert errors == [
+        'status.certificate: Invalid value: "<certificate data>": only CERTIFICATE PEM blocks are '
+        'allowed, found "CERTIFICATE REQUEST"'
+    ]
+    _, errors = status("status", certificate="eA==")
+    assert errors == [
+        'status.certificate: Invalid value: "<certificate data>": must contain at least one '
+        "CERTIFICATE PEM block"
+    ]
 
 
 def test_api_services():
