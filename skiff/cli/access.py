@@ -50,6 +50,15 @@ def names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
+def boolean(text: str) -> bool:
+    """The value of a flag that is on or off. Raises argparse.ArgumentTypeError."""
+    if text.lower() in ("true", "1", "t"):
+        return True
+    if text.lower() in ("false", "0", "f"):
+        return False
+    raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+
+
 def kubeconfig_path(layout: Layout, name: str, given: Path | None) -> Path:
     """The kubeconfig of an identity: the one that was named, else the state directory's."""
     return given or layout.kubeconfigs / f"{name}.kubeconfig"

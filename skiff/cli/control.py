@@ -10,7 +10,7 @@ from pathlib import Path
 from skiff.aio.clock import RealClock
 from skiff.aio.entropy import Entropy
 from skiff.aio.run import Component, Group, Started
-from skiff.cli.access import connect, kubeconfig_path, names, settings_of
+from skiff.cli.access import boolean, connect, kubeconfig_path, names, settings_of
 from skiff.cli.exits import CommandError
 from skiff.cli.layout import Layout, Settings
 from skiff.cli.process import run_process
@@ -36,6 +36,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="how the scheduler reaches it (STATE-DIR/kubeconfig/scheduler.kubeconfig)",
     )
     add("--cluster-cidr", metavar="CIDR", help="pod addresses, a /24 for each node")
+    add(
+        "--allocate-node-cidrs",
+        type=boolean,
+        nargs="?",
+        const=True,
+        default=True,
+        metavar="BOOL",
+        help="give each node its part of the pod addresses (true)",
+    )
+    add("--kube-api-content-type", choices=("", "application/json"), help=argparse.SUPPRESS)
     add(
         "--service-account-private-key-file",
         type=Path,
@@ -90,7 +100,7 @@ class ControlPlane:
         recorder = EventRecorder(scheduling, SCHEDULER_NAME)
         options = Options(
             ca_pem=(self._layout.pki / "ca.crt").read_text(),
-            pod_cidr=arguments.cluster_cidr or self._settings.cluster_cidr,
+            pod_cidr=pod_cidr(arguments, self._settings),
             sign_token=token_signer(
                 arguments.service_account_private_key_file or self._layout.pki / "sa.key"
             ),
@@ -136,6 +146,13 @@ def signing_authority(certificate: Path, key: Path) -> Authority | None:
 def token_signer(key: Path) -> Sign | None:
     """Signs with the key in the file, which is read when it is first needed; None where there is none."""
     return Signer(key.read_bytes).sign if key.exists() else None
+
+
+def pod_cidr(arguments: argparse.Namespace, settings: Settings) -> str:
+    """Where nodes get their pod addresses from; empty: they get none."""
+    return (
+        (arguments.cluster_cidr or settings.cluster_cidr) if arguments.allocate_node_cidrs else ""
+    )
 
 
 def left_out(controllers: str) -> frozenset[str]:

@@ -12,13 +12,15 @@ from pathlib import Path
 
 from skiff.aio.clock import RealClock
 from skiff.aio.entropy import Entropy
-from skiff.cli.access import advertise_address, names, node_name, settings_of
+from skiff.cli import foreign_flags
+from skiff.cli.access import advertise_address, boolean, names, node_name, settings_of
 from skiff.cli.checks import free_port
 from skiff.cli.exits import ALREADY_RUNNING, BAD_STATE, USAGE, CommandError
-from skiff.cli.layout import Layout, Settings
+from skiff.cli.layout import Layout, Settings, write_atomically
 from skiff.cli.process import run_process
 from skiff.server import pki
 from skiff.server.authn.tokens import DEFAULT_ISSUER
+from skiff.server.discovery.version import GIT_VERSION
 from skiff.server.run import ServerComponent, ServerConfig
 from skiff.store.protocol import Corrupt, Incompatible, Locked
 
@@ -34,55 +36,6 @@ FILE_FLAGS = (
     "service_account_key_file",
     "service_account_signing_key_file",
 )
-
-STORE = "the store is Skiff's own; say where with --data-dir"
-LATER = "Skiff does not have that yet"
-FIXED = "Skiff decides that by itself"
-REFUSED = {
-    "etcd-servers": STORE,
-    "etcd-cafile": STORE,
-    "etcd-certfile": STORE,
-    "etcd-keyfile": STORE,
-    "etcd-prefix": STORE,
-    "storage-backend": STORE,
-    "encryption-provider-config": LATER,
-    "audit-log-path": LATER,
-    "audit-policy-file": LATER,
-    "audit-webhook-config-file": LATER,
-    "authentication-config": LATER,
-    "authentication-token-webhook-config-file": LATER,
-    "authorization-config": LATER,
-    "authorization-webhook-config-file": LATER,
-    "authorization-policy-file": LATER,
-    "admission-control-config-file": LATER,
-    "oidc-issuer-url": LATER,
-    "oidc-client-id": LATER,
-    "enable-aggregator-routing": LATER,
-    "proxy-client-cert-file": LATER,
-    "proxy-client-key-file": LATER,
-    "egress-selector-config-file": LATER,
-    "insecure-port": "requests come over TLS only; see --secure-port",
-    "feature-gates": "Skiff has the stable features, and they are on",
-    "runtime-config": "Skiff serves every stable API, and no other",
-    "allow-privileged": "privileged pods are allowed; restrict them with Pod Security labels",
-    "kubelet-client-certificate": FIXED,
-    "kubelet-client-key": FIXED,
-    "kubelet-certificate-authority": FIXED,
-    "requestheader-client-ca-file": FIXED,
-    "kubelet-preferred-address-types": FIXED,
-    "max-requests-inflight": FIXED,
-    "max-mutating-requests-inflight": FIXED,
-    "profiling": FIXED,
-    "endpoint-reconciler-type": FIXED,
-    "cert-dir": "certificates are in STATE-DIR/pki; name others with --tls-cert-file",
-}
-"""Flags of kube-apiserver that are refused by name, and what to do instead."""
-
-
-class _Refuse(argparse.Action):
-    def __call__(self, parser: argparse.ArgumentParser, *rest: object) -> None:
-        flag = str(rest[-1])
-        parser.error(f"{flag} is kube-apiserver's: {REFUSED[flag.removeprefix('--')]}")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -131,7 +84,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--anonymous-auth",
-        type=_boolean,
+        type=boolean,
         default=True,
         metavar="BOOL",
         help="let requests without credentials in as system:anonymous",
@@ -179,16 +132,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="NAMES",
         help="more names and addresses for the serving certificate",
     )
-    for flag in REFUSED:
-        add(f"--{flag}", action=_Refuse, nargs="?", help=argparse.SUPPRESS)
-
-
-def _boolean(text: str) -> bool:
-    if text.lower() in ("true", "1", "t"):
-        return True
-    if text.lower() in ("false", "0", "f"):
-        return False
-    raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+    add(
+        "--cert-dir",
+        type=Path,
+        metavar="DIR",
+        help="where apiserver.crt and .key are; made where missing (STATE-DIR/pki)",
+    )
+    add(
+        "--version",
+        action=foreign_flags.PrintVersion,
+        nargs="?",
+        default=GIT_VERSION,
+        metavar="VERSION",
+        help="print the Kubernetes version, or what to report beyond it: vX.Y.Z-suffix",
+    )
+    foreign_flags.configure(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -236,11 +194,13 @@ def check(arguments: argparse.Namespace) -> None:
 
 def _check_tls(arguments: argparse.Namespace) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    pair = _named_pair(arguments)
     try:
-        if arguments.tls_cert_file:
-            context.load_cert_chain(arguments.tls_cert_file, arguments.tls_private_key_file)
-    except (ssl.SSLError, ValueError) as e:
-        text = f"--tls-cert-file {arguments.tls_cert_file} and its key are no PEM pair: {e}"
+        if pair is not None and all(path.exists() for path in pair):
+            context.load_cert_chain(*pair)
+    except (ssl.SSLError, ValueError, OSError) as e:
+        flag = "--tls-cert-file" if arguments.tls_cert_file else "--cert-dir:"
+        text = f"{flag} {pair[0] if pair else ''} and its key are no PEM pair: {e}"
         raise CommandError(text, 2) from e
     try:
         if arguments.client_ca_file:
@@ -282,10 +242,11 @@ def server_component(
     port = arguments.secure_port or settings.secure_port
     keys = _keys(layout, settings, service_cidr, advertised, arguments.tls_sans)
     _write_kubeconfigs(layout, settings, keys, port)
+    certificate, key = _serving(keys, arguments)
     config = ServerConfig(
         database=data_directory(layout, arguments.data_dir) / "store.db",
-        tls_cert_file=arguments.tls_cert_file or keys.certificate("server"),
-        tls_private_key_file=arguments.tls_private_key_file or keys.key("server"),
+        tls_cert_file=certificate,
+        tls_private_key_file=key,
         client_ca_file=arguments.client_ca_file or keys.certificate("ca"),
         bind_address=arguments.bind_address or settings.bind_address,
         secure_port=port,
@@ -306,6 +267,7 @@ def server_component(
         kubelet_client_key=keys.key("kubelet-client"),
         kubelet_certificate_authority=keys.certificate("ca"),
         requestheader_client_ca_file=keys.certificate("front-proxy-ca"),
+        version=arguments.version,
     )
     return ServerComponent(config, RealClock(), Entropy())
 
@@ -328,6 +290,29 @@ def _keys(
         raise CommandError(str(e), BAD_STATE) from e
     except OSError as e:
         raise CommandError(f"cannot write keys to {layout.pki}: {e.strerror}", BAD_STATE) from e
+
+
+def _serving(keys: pki.Pki, arguments: argparse.Namespace) -> tuple[Path, Path]:
+    """The serving certificate and its key: those that were named, else those in --cert-dir (ours,
+    where it has none), else ours."""
+    own = keys.certificate("server"), keys.key("server")
+    pair = _named_pair(arguments) or own
+    if pair == own or all(path.exists() for path in pair):
+        return pair
+    try:
+        for source, made, mode in zip(own, pair, (0o644, 0o600), strict=True):
+            write_atomically(made, source.read_text(), mode)
+    except OSError as e:
+        raise CommandError(f"--cert-dir {arguments.cert_dir}: {e.strerror}", USAGE) from e
+    return pair
+
+
+def _named_pair(arguments: argparse.Namespace) -> tuple[Path, Path] | None:
+    if arguments.tls_cert_file:
+        return arguments.tls_cert_file, arguments.tls_private_key_file
+    if arguments.cert_dir:
+        return arguments.cert_dir / "apiserver.crt", arguments.cert_dir / "apiserver.key"
+    return None
 
 
 def _write_kubeconfigs(layout: Layout, settings: Settings, keys: pki.Pki, port: int) -> None:

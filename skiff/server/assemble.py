@@ -27,6 +27,7 @@ from skiff.server.bootstrap import Bootstrap, Facts
 from skiff.server.bootstrap.flow_status import FlowSchemaStatus
 from skiff.server.component_status import FOLLOWERS, ComponentStatuses
 from skiff.server.discovery import Catalog, Discovery
+from skiff.server.discovery.version import GIT_VERSION
 from skiff.server.engine import Engine
 from skiff.server.flow import FlowControl
 from skiff.server.health import Health, steps
@@ -63,6 +64,7 @@ class Settings:
     """Keys that tokens may be signed with, PEM; the signing key where None."""
     enabled_admission: Sequence[str] = ()
     disabled_admission: Sequence[str] = ()
+    version: str = GIT_VERSION
 
 
 class Assembly:
@@ -104,7 +106,11 @@ class Assembly:
         self.writes_under_way: Callable[[], int] = lambda: 0
         """Set by whoever has the server."""
         self.metrics = Metrics(
-            clock.now(), self._stored, lambda: self.writes_under_way(), engine.watches.counts
+            clock.now(),
+            self._stored,
+            lambda: self.writes_under_way(),
+            engine.watches.counts,
+            settings.version,
         )
         self.catalog = Catalog(engine.registry.resources)
         engine.registry.changed.append(self.catalog.changed)
@@ -158,7 +164,12 @@ class Assembly:
             **issuer.handlers(),
         }
         paths.update(dict.fromkeys(("/openapi/v2", "/openapi/v3"), self._openapi))
-        discovery = Discovery(self.catalog, address, lambda: [*paths, *self.health.paths()])
+        discovery = Discovery(
+            self.catalog,
+            address,
+            lambda: [*paths, *self.health.paths()],
+            self.settings.version,
+        )
         paths.update(discovery.handlers())
         return paths
 

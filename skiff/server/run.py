@@ -32,6 +32,7 @@ from skiff.server.authn.tokens import DEFAULT_ISSUER
 from skiff.server.authz.chain import DEFAULT_MODES
 from skiff.server.bootstrap import Facts
 from skiff.server.cache import Change
+from skiff.server.discovery.version import GIT_VERSION
 from skiff.server.engine import Engine
 from skiff.server.stamp import stamp
 from skiff.server.streaming.kubelets import Kubelets
@@ -76,6 +77,7 @@ class ServerConfig:
     service_account_key_files: Sequence[Path] = ()
     service_account_issuer: str = DEFAULT_ISSUER
     api_audiences: tuple[str, ...] = ()
+    version: str = GIT_VERSION
     kubelet_client_certificate: Path | None = None
     kubelet_client_key: Path | None = None
     kubelet_certificate_authority: Path | None = None
@@ -217,6 +219,7 @@ def read_settings(config: ServerConfig) -> Settings:
         verifying_keys=(lambda: [p.read_bytes() for p in keys]) if keys else None,
         enabled_admission=config.enable_admission_plugins,
         disabled_admission=config.disable_admission_plugins,
+        version=config.version,
     )
     signing = config.service_account_signing_key_file
     return replace(settings, signing_key=signing.read_bytes) if signing is not None else settings

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from skiff.cli.server import REFUSED
+from skiff.cli.foreign_flags import REFUSED
 from skiff.server.pki import certificates
 from tests.clients.cluster import ROOT, ProcessCluster, wait_for
 
@@ -262,6 +262,43 @@ def test_data_dir(run: Run, tmp_path: Path) -> None:
     assert not (tmp_path / "state/server").exists()
 
 
+def test_flags_that_say_what_is_so_anyway(run: Run, tmp_path: Path) -> None:
+    """As kube-apiserver is started for kubectl's own tests."""
+    server = run(
+        "--feature-gates=",
+        "--runtime-config=api/v1,apps/v1=true,api/beta=false",
+        "--service-account-lookup=true",
+        "--storage-media-type=",
+        "--allow-privileged",
+        "--version=v1.36.0-custom",
+        f"--cert-dir={tmp_path / 'certs'}",
+    )
+    assert server.call("/version")[1]["gitVersion"] == "v1.36.0-custom"
+    build = server.call("/metrics", certificate=True)[1]
+    assert 'git_version="v1.36.0-custom"' in build
+    served = ssl.get_server_certificate(("127.0.0.1", server.state.secure_port))
+    assert (tmp_path / "certs/apiserver.crt").read_text().startswith(served.strip())
+    assert (tmp_path / "certs/apiserver.key").stat().st_mode & 0o777 == 0o600
+
+
+def test_certificates_of_a_directory(run: Run, tmp_path: Path) -> None:
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+         "-nodes", "-subj", "/CN=own", "-days", "2", "-addext", "subjectAltName=IP:127.0.0.1",
+         "-keyout", str(tmp_path / "apiserver.key"), "-out", str(tmp_path / "apiserver.crt")],
+        check=True, capture_output=True, timeout=20,
+    )  # fmt: skip
+    server = run(f"--cert-dir={tmp_path}")
+    served = ssl.get_server_certificate(("127.0.0.1", server.state.secure_port))
+    assert served == (tmp_path / "apiserver.crt").read_text()
+
+
+@pytest.mark.parametrize("flag", ["--version", "--version=true"])
+def test_version_is_printed(flag: str, tmp_path: Path) -> None:
+    done = ProcessCluster(tmp_path).skiff("server", flag)
+    assert (done.returncode, done.stdout) == (0, "Kubernetes v1.36.0\n")
+
+
 @pytest.mark.parametrize("spelling", ["--{}=x", "--{} x"])
 def test_other_flags_of_kube_apiserver_are_refused_by_name(spelling: str, tmp_path: Path) -> None:
     state = ProcessCluster(tmp_path)
@@ -291,6 +328,14 @@ def test_other_flags_of_kube_apiserver_are_refused_by_name(spelling: str, tmp_pa
         ("--service-node-port-range=5", "--service-node-port-range '5' is not of the form"),
         ("--service-node-port-range=9-5", "--service-node-port-range '9-5' is no range of ports"),
         ("--service-cluster-ip-range=ten", "--service-cluster-ip-range: 'ten' does not appear"),
+        ("--feature-gates=Magic=true", "--feature-gates=Magic=true is not possible: Skiff has"),
+        ("--service-account-lookup=false", "tokens of service accounts that are gone are not"),
+        ("--allow-privileged=false", "restrict them with Pod Security labels"),
+        ("--runtime-config=api/all=true", "Skiff serves every stable API, and no other"),
+        ("--runtime-config=apps/v1=false", "Skiff serves every stable API, and no other"),
+        ("--runtime-config=apps/v1beta1", "Skiff serves every stable API, and no other"),
+        ("--version=v1.35.0", "'v1.35.0' does not start with the default version 'v1.36.0'"),
+        ("--cert-dir=/dev/null", "--cert-dir /dev/null: "),
         ("--enable-admission-plugins=Magic", "unknown admission plugins: Magic"),
         ("--disable-admission-plugins=Magic", "unknown admission plugins: Magic"),
         (

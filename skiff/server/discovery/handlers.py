@@ -11,7 +11,7 @@ from skiff.api.errors import NotAcceptable, NotFound
 from skiff.server import negotiate
 from skiff.server.discovery import documents
 from skiff.server.discovery.catalog import Catalog
-from skiff.server.discovery.version import version_info
+from skiff.server.discovery.version import GIT_VERSION, version_info
 from skiff.server.seams import Call, PathHandler
 
 _AGGREGATED_VERSIONS = ("v2", "v2beta1")
@@ -21,18 +21,23 @@ _NOT_MODIFIED = 304
 class Discovery:
     """Handlers of `/`, `/api`, `/apis`, what is under them, and `/version`.
 
-    `address` gives host:port for `/api`; `paths` the other paths that `/` lists.
+    `address` gives host:port for `/api`; `paths` the other paths that `/` lists; `version` is what
+    `/version` names.
     """
 
     def __init__(
-        self, catalog: Catalog, address: str, paths: Callable[[], list[str]] = list
+        self,
+        catalog: Catalog,
+        address: str,
+        paths: Callable[[], list[str]] = list,
+        version: str = GIT_VERSION,
     ) -> None:
         self.catalog = catalog
         self._address = address
         self._paths = paths
         self._generation = -1
         self._kept: dict[tuple[str, ...], bytes] = {}
-        self._version = orjson.dumps(version_info(), option=orjson.OPT_INDENT_2)
+        self._version = orjson.dumps(version_info(version), option=orjson.OPT_INDENT_2)
 
     def handlers(self) -> dict[str, PathHandler]:
         """By path prefix; each handler looks at what follows."""

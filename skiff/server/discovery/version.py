@@ -10,7 +10,7 @@ MAJOR, MINOR = "1", "36"
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 
 
-def version_info() -> dict[str, str]:
+def version_info(git_version: str = GIT_VERSION) -> dict[str, str]:
     """The document, as apimachinery `version.Info`."""
     machine = platform.machine()
     return {
@@ -20,7 +20,7 @@ def version_info() -> dict[str, str]:
         "emulationMinor": MINOR,
         "minCompatibilityMajor": MAJOR,
         "minCompatibilityMinor": str(int(MINOR) - 1),
-        "gitVersion": GIT_VERSION,
+        "gitVersion": git_version,
         "gitCommit": "0000000000000000000000000000000000000000",
         "gitTreeState": "clean",
         "buildDate": "1970-01-01T00:00:00Z",

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from skiff.aio.http.message import Response
-from skiff.server.discovery.version import version_info
+from skiff.server.discovery.version import GIT_VERSION, version_info
 from skiff.server.metrics.exposition import CONTENT_TYPE, Gauge, Registry
 from skiff.server.metrics.process import process_metrics
 from skiff.server.metrics.requests import RequestMetrics
@@ -22,10 +22,11 @@ class Metrics:
         stored: Counts,
         writing: Callable[[], int] = lambda: 0,
         watching: Counts = dict,
+        version: str = GIT_VERSION,
     ) -> None:
         self.registry = Registry()
         self.requests = RequestMetrics(self.registry, writing, watching)
-        build = version_info()
+        build = version_info(version)
         fields = ("major", "minor", "gitVersion", "gitCommit", "gitTreeState", "buildDate", "goVersion", "compiler", "platform")  # fmt: skip
         names = ("major", "minor", "git_version", "git_commit", "git_tree_state", "build_date", "go_version", "compiler", "platform")  # fmt: skip
         self.registry.add(
