@@ -558,3 +558,36 @@ def test_warnings():
         "spec.containers[0].ports[1]: duplicate port definition with spec.containers[0].ports[0]",
     ]
     assert strategy_for(PODS).warnings(made, copy.deepcopy(made)) == []
+
+
+def test_label_keys_are_written_into_the_selectors_of_a_pod():
+    def asks(**selector):
+        obj = pod(
+            topologySpreadConstraints=[
+                {
+                    "maxSkew": 1,
+                    "topologyKey": "zone",
+                    "whenUnsatisfiable": "DoNotSchedule",
+                    "labelSelector": selector,
+                    "matchLabelKeys": ["hash"],
+                }
+            ]
+        )
+        obj["metadata"]["labels"] = {"app": "web", "hash": "1"}
+        return obj
+
+    good = asks(matchLabels={"app": "web"})
+    assert faults(good) == []
+    (constraint,) = created(good)["spec"]["topologySpreadConstraints"]
+    assert constraint["labelSelector"] == {
+        "matchLabels": {"app": "web"},
+        "matchExpressions": [{"key": "hash", "operator": "In", "values": ["1"]}],
+    }
+    words = (
+        'matchLabelKeys[0]: Invalid value: "hash": exists in both matchLabelKeys and labelSelector'
+    )
+    for twice in (
+        asks(matchLabels={"hash": "1"}),
+        asks(matchExpressions=[{"key": "hash", "operator": "Exists"}]),
+    ):
+        assert faults(twice) == [f"spec.topologySpreadConstraints[0].{words}"]

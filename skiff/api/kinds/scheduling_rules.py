@@ -254,7 +254,12 @@ def _spread_keys(constraint: dict[str, Any], at: str) -> FieldErrors:
         message = "must not be specified when labelSelector is not set"
         return [fe.forbidden(f"{at}.matchLabelKeys", message)]
     used = set(selector.get("matchLabels", ()))
-    used |= {r.get("key") for r in selector.get("matchExpressions", ())}
+    # A pod's own values have been written into the selector when it was created.
+    used |= {
+        r.get("key")
+        for r in selector.get("matchExpressions", ())
+        if not (r.get("operator") == "In" and len(r.get("values", ())) == 1)
+    }
     for i, key in enumerate(keys):
         where = f"{at}.matchLabelKeys[{i}]"
         errors += [fe.invalid(where, key, m) for m in names.qualified_name(key)]
