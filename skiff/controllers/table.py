@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from skiff.aio.run import Component
+from skiff.controllers.certificates.approver import CertificateApprover
 from skiff.controllers.certificates.run import CertificateCleaner, CertificateSigner
 from skiff.controllers.context import Context
 from skiff.controllers.cronjob.run import CronJobReconciler
@@ -71,6 +72,7 @@ CONTROLLERS: Final[tuple[Row, ...]] = (
     Row("endpointslice-mirroring-controller", MirrorReconciler),
     Row("disruption-controller", DisruptionReconciler),
     Row("service-cidr-controller", ServiceCidrReconciler),
+    Row("certificatesigningrequest-approving-controller", CertificateApprover),
     Row("certificatesigningrequest-signing-controller", CertificateSigner),
     Row("certificatesigningrequest-cleaner-controller", CertificateCleaner),
     Row("node-ipam-controller", NodeIpam),

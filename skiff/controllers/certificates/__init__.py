@@ -1,2 +1,2 @@
-"""Certificate signing requests: those for Kubernetes' own signers are issued once approved, and every
-one goes in the end."""
+"""Certificate signing requests: nodes' own are approved, those for Kubernetes' own signers are issued
+once approved, and every one goes in the end."""

@@ -18,6 +18,8 @@ KUBELET_SERVING: Final = "kubernetes.io/kubelet-serving"
 LEGACY: Final = "kubernetes.io/legacy-unknown"
 SIGNERS: Final = (CLIENT, KUBELET_CLIENT, KUBELET_SERVING, LEGACY)
 
+DECISIONS: Final = ("Approved", "Denied")
+
 LEAST_S: Final = 600.0
 """The shortest time that a certificate is issued for."""
 
@@ -47,6 +49,25 @@ class Request:
 def is_true(csr: CertificateSigningRequest, kind: str) -> bool:
     """Whether a condition holds; decisions hold by being there."""
     return any(c.type == kind and c.status != "False" for c in csr.status.conditions)
+
+
+def approvable(csr: CertificateSigningRequest) -> bool:
+    """Whether it is of the kind that is approved without asking anybody, and not decided yet."""
+    return (
+        csr.spec.signer_name == KUBELET_CLIENT
+        and not csr.status.certificate
+        and not any(c.type in DECISIONS for c in csr.status.conditions)
+    )
+
+
+def permissions(csr: CertificateSigningRequest, request: Request) -> tuple[str, ...]:
+    """Each of these subresources of requests, if its author may create it, lets a kubelet's request
+    be approved; none for what is no kubelet's."""
+    if _kubelet_client_fault(request, csr.spec.usages):
+        return ()
+    if csr.spec.username == request.common_name:
+        return ("selfnodeclient", "nodeclient")
+    return ("nodeclient",)
 
 
 def due(csr: CertificateSigningRequest) -> bool:
@@ -86,9 +107,11 @@ def _kubelet_client_fault(request: Request, usages: Collection[str]) -> str:
     ):
         if names:
             return f"{what} subjectAltNames are not allowed"
+    if problem := _common_name_fault(request):
+        return problem
     if not _are(usages, "client auth"):
         return f"usages did not match [{' '.join(_CLIENT_USAGES)}]"
-    return _common_name_fault(request)
+    return ""
 
 
 def _kubelet_serving_fault(request: Request, usages: Collection[str]) -> str:
