@@ -13,6 +13,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 # gRPC's fork handlers are for programs that fork and go on; ours only start other programs.
@@ -26,6 +27,7 @@ from skiff.aio.clock import Clock
 from skiff.node import containerd_events_pb2 as events_pb
 from skiff.node import cri_messages as wire
 from skiff.node import cri_pb2 as pb
+from skiff.node.image_mounts import ImageMountFailed, mount_image, snapshotter_at
 from skiff.node.runtime import (
     Container,
     ContainerConfig,
@@ -113,7 +115,7 @@ class CriRuntime:
     (`/run/…/containerd.sock`, with or without `unix://`)."""
 
     def __init__(self, endpoint: str, clock: Clock) -> None:
-        path = endpoint.removeprefix("unix://")
+        self._path = path = endpoint.removeprefix("unix://")
         self._clock = clock
         self._channel = grpc.aio.insecure_channel(f"unix://{path}", options=_CHANNEL_OPTIONS)
         self._events_served = True
@@ -351,6 +353,13 @@ class CriRuntime:
             await call(pb.RemoveImageRequest(image=pb.ImageSpec(image=image)))
         except RuntimeNotFound:
             return
+
+    async def mount_image(self, image: str, target: str) -> None:
+        places = await self.image_fs()
+        try:
+            await mount_image(self._path, snapshotter_at(places[0].mountpoint), image, Path(target))
+        except ImageMountFailed as e:
+            raise RuntimeRemoteError(f'failed to mount image "{image}": {e}') from e
 
     async def image_fs(self) -> list[FilesystemUsage]:
         call = self._images("ImageFsInfo", pb.ImageFsInfoResponse)

@@ -50,6 +50,10 @@ class PodInputs(Protocol):
     async def set_up(self, pod: Pod) -> None:
         """Make the pod's volumes ready. Raises InputsNotReady."""
 
+    def image_directory(self, pod: Pod, volume: str, image_id: str) -> str:
+        """Where the files of an image are to be mounted, so that `container` finds them as the volume
+        `volume`; the directory is made. Empty where nothing is. Raises InvalidConfig."""
+
     async def container(
         self, pod: Pod, container: AnyContainer, ips: tuple[str, ...], attempt: int
     ) -> ContainerInputs:
@@ -67,6 +71,10 @@ class NoInputs:
 
     async def set_up(self, pod: Pod) -> None:
         return
+
+    def image_directory(self, pod: Pod, volume: str, image_id: str) -> str:
+        del pod, volume, image_id
+        return ""
 
     async def container(
         self, pod: Pod, container: AnyContainer, ips: tuple[str, ...], attempt: int
@@ -93,6 +101,12 @@ class VolumeInputs:
             await self._volumes.setup(pod)
         except SetupFailed as e:
             raise InputsNotReady(e.events()) from e
+
+    def image_directory(self, pod: Pod, volume: str, image_id: str) -> str:
+        try:
+            return str(self._volumes.image_directory(pod, volume, image_id))
+        except VolumeError as e:
+            raise InvalidConfig(str(e)) from e
 
     async def container(
         self, pod: Pod, container: AnyContainer, ips: tuple[str, ...], attempt: int

@@ -59,10 +59,16 @@ class Puller:
 
     async def ensure(self, pod: Pod, container: AnyContainer, sandbox: SandboxConfig) -> Image:
         """The image of `container`, pulled where its policy says so. Raises ImageProblem."""
-        name = container.image
+        policy = container.image_pull_policy
+        return await self.ensure_image(pod, container.name, container.image, policy, sandbox)
+
+    async def ensure_image(
+        self, pod: Pod, container: str, name: str, policy: str, sandbox: SandboxConfig
+    ) -> Image:
+        """The same for any image that a container needs."""
 
         def tell(kind: str, reason: str, message: str) -> None:
-            self._events(pod, container.name, kind, reason, message)
+            self._events(pod, container, kind, reason, message)
 
         try:
             full = normalize(name)
@@ -71,7 +77,7 @@ class Puller:
             tell("Warning", "InspectFailed", message)
             raise ImageProblem("InvalidImageName", message) from e
         image = await self._runtime.image_status(full)
-        policy = container.image_pull_policy or _default_policy(full)
+        policy = policy or _default_policy(full)
         if image is not None and policy != ALWAYS:
             tell(
                 "Normal",
@@ -84,7 +90,7 @@ class Puller:
             tell("Warning", "ErrImageNeverPull", message)
             raise ImageProblem("ErrImageNeverPull", message)
         self._check_backoff(name, full, tell)
-        return await self._pull(pod, container, full, sandbox, tell)
+        return await self._pull(pod, name, full, sandbox, tell)
 
     def _check_backoff(self, name: str, full: str, tell: Callable[[str, str, str], None]) -> None:
         failed_at, error = self._failures.get(full, (0.0, ""))
@@ -97,12 +103,11 @@ class Puller:
     async def _pull(
         self,
         pod: Pod,
-        container: AnyContainer,
+        name: str,
         full: str,
         sandbox: SandboxConfig,
         tell: Callable[[str, str, str], None],
     ) -> Image:
-        name = container.image
         tell("Normal", "Pulling", f'Pulling image "{name}"')
         asked_at = self._clock.monotonic()
         try:

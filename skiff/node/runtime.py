@@ -468,6 +468,10 @@ class Runtime(Protocol):
     async def remove_image(self, image: str) -> None:
         """Remove an image by name or id; may be repeated."""
 
+    async def mount_image(self, image: str, target: str) -> None:
+        """Show the files of an image, given by its id, read-only at the directory `target` of the host;
+        may be repeated. Who removes the directory unmounts it."""
+
     async def image_fs(self) -> list[FilesystemUsage]:
         """Use of the image store's filesystems."""
 

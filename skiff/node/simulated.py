@@ -99,6 +99,8 @@ class SimulatedRuntime:
 
     def __init__(self, clock: Clock, entropy: Entropy, cidr: str = DEFAULT_CIDR) -> None:
         self.available = True
+        # What eviction reads of the machine, by signal: available and capacity.
+        self.readings: dict[str, tuple[int, int]] = {}
         self.exec_handler: ExecHandler | None = None
         self.forward_handler: ForwardHandler | None = None
         self._streams = LocalStreams()
@@ -406,6 +408,11 @@ class SimulatedRuntime:
         found = await self.image_status(image)
         if found is not None:
             self._images = {n: i for n, i in self._images.items() if i.id != found.id}
+
+    async def mount_image(self, image: str, target: str) -> None:
+        del target
+        if await self.image_status(image) is None:
+            raise RuntimeNotFound(f'image "{image}": not found')
 
     async def image_fs(self) -> list[FilesystemUsage]:
         self._check()

@@ -239,6 +239,7 @@ class Starter:
             raise StartFailed(e.reason, e.message, e.retry_at) from e
         except RuntimeRemoteError as e:
             raise StartFailed("ImageInspectError", e.message) from e
+        await self._mount_images(pod, container, sandbox)
         last = observed.latest(start.name)
         if last is not None and last.exited:
             key = container_backoff_key(container)
@@ -261,6 +262,31 @@ class Starter:
         for text in inputs.warnings:
             tools.events.pod(pod, WARNING, "InvalidEnvironmentVariableNames", text)
         return config
+
+    async def _mount_images(
+        self, pod: Pod, container: AnyContainer, sandbox: SandboxConfig
+    ) -> None:
+        """Pull and mount the images that the container has as volumes."""
+        tools = self.tools
+        used = {m.name for m in container.volume_mounts}
+        for volume in pod.spec.volumes:
+            source = volume.image
+            if source is None or volume.name not in used:
+                continue
+            try:
+                image = await tools.puller.ensure_image(
+                    pod, container.name, source.reference, source.pull_policy, sandbox
+                )
+                target = tools.inputs.image_directory(pod, volume.name, image.id)
+                if target:
+                    with self._whole():
+                        await tools.runtime.mount_image(image.id, target)
+            except ImageProblem as e:
+                raise StartFailed(e.reason, e.message, e.retry_at) from e
+            except InvalidConfig as e:
+                raise StartFailed("CreateContainerConfigError", str(e)) from e
+            except RuntimeRemoteError as e:
+                raise StartFailed("CreateContainerError", e.message) from e
 
     async def _post_start(
         self, pod: Pod, container: AnyContainer, container_id: str, ips: tuple[str, ...]

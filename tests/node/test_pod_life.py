@@ -361,6 +361,27 @@ def test_the_last_status_is_written_before_the_pod_goes():
     run(test)
 
 
+@pytest.mark.conformance(
+    "[sig-node] ImageVolume should succeed with pod and pull policy of Always [LinuxOnly] [MinimumKubeletVersion:1.35] [Conformance]"
+)
+def test_an_image_as_a_volume_is_pulled_for_the_containers_that_want_it():
+    async def test(w: World) -> None:
+        def files(reference: str, policy: str):
+            return {"name": "files", "image": {"reference": reference, "pullPolicy": policy}}
+
+        wants = container(volumeMounts=[{"name": "files", "mountPath": "/files"}])
+        await w.create(pod("wants", wants, volumes=[files("files:1", "Always")]))
+        await w.create(pod("ignores", container(), volumes=[files("nothing:1", "Never")]))
+        await w.create(pod("lacks", wants, volumes=[files("nothing:1", "Never")]))
+        for name in ("wants", "ignores"):
+            await w.pod_until(name, lambda p: "running" in state(p))
+        reason = "ErrImageNeverPull"
+        await w.pod_until("lacks", lambda p: state(p).get("waiting", {}).get("reason") == reason)
+        await w.event("wants", "Pulling", 'Pulling image "files:1"')
+
+    run(test)
+
+
 @pytest.mark.parametrize(
     ("annotation", "policy", "reason", "message"),
     [

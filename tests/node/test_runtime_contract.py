@@ -22,6 +22,7 @@ from skiff.node.runtime import (
     SandboxConfig,
 )
 from skiff.node.simulated import SimulatedRuntime, annotations
+from skiff.node.volumes import mounts
 from skiff.testing.loop import run_virtual
 
 IMAGE = "busybox:1"
@@ -295,6 +296,26 @@ def test_images_are_found_by_any_form_of_their_name(check):
         assert await c.runtime.image_status("nosuch:9") is None
         assert by_name.id in {i.id for i in await c.runtime.list_images()}
         await c.runtime.remove_image("nosuch:9")
+
+    check(it)
+
+
+def test_an_image_shows_its_files_in_a_directory(check):
+    async def it(c: Case) -> None:
+        target = c.logs / "shown"
+        target.mkdir(parents=True)
+        for _ in range(2):  # again is nothing new
+            await c.runtime.mount_image(await c.image_id(), str(target))
+        if c.real:
+            try:
+                assert (target / "bin/busybox").is_file()
+                with pytest.raises(OSError, match="Read-only"):
+                    (target / "new").touch()
+            finally:
+                mounts.unmount(target)
+            assert list(target.iterdir()) == []
+        with pytest.raises(RuntimeRemoteError, match="not found"):
+            await c.runtime.mount_image("sha256:" + "0" * 64, str(target))
 
     check(it)
 

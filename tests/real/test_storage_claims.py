@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.real.harness import RealCluster, wait_for
-from tests.real.pods import Api, Object, Space, condition, container, pod
+from tests.real.pods import IMAGE, Api, Object, Space, condition, container, pod
 
 pytestmark = pytest.mark.real
 
@@ -134,6 +134,25 @@ def test_a_local_volume_waits_for_its_first_pod(space: Space, data: Path) -> Non
         phase(space, "PersistentVolume", f"{space.name}-far", "Available")
     finally:
         space.delete("StorageClass", space.name)
+
+
+@pytest.mark.conformance(
+    "[sig-node] ImageVolume should succeed with pod and pull policy of Always [LinuxOnly] [MinimumKubeletVersion:1.35] [Conformance]"
+)
+def test_an_image_is_a_volume(space: Space) -> None:
+    files = {"name": "files", "image": {"reference": IMAGE, "pullPolicy": "Never"}}
+    mounts = [
+        {"name": "files", "mountPath": "/files"},
+        {"name": "files", "mountPath": "/part", "subPath": "bin"},
+    ]
+    script = "cmp /files/bin/serve /bin/serve && ls /part/busybox; touch /files/x 2>&1 || true"
+    space.create(pod("image", container("main", script, volumeMounts=mounts), volumes=[files]))
+    text = space.output("image")
+    assert "/part/busybox" in text and "Read-only file system" in text
+    uid = space.get("Pod", "image")["metadata"]["uid"]
+    space.delete("Pod", "image", 0)
+    mounted = Path("/proc/self/mounts")
+    wait_for(lambda: uid not in mounted.read_text(), "nothing stays mounted", 30)
 
 
 def test_data_goes_with_its_claim_where_the_volume_says_so(space: Space, data: Path) -> None:

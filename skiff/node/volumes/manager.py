@@ -28,7 +28,7 @@ from skiff.node.runtime import Mount
 from skiff.node.volumes.container import container_mounts
 from skiff.node.volumes.model import Disk, Ready, VolumeError
 from skiff.node.volumes.objects import NotSynced, ObjectCache, references
-from skiff.node.volumes.plugins import PLUGINS, Context
+from skiff.node.volumes.plugins import IMAGE_DIR_MODE, IMAGE_PLUGIN, PLUGINS, Context
 from skiff.node.volumes.tokens import Tokens
 
 log = logging.getLogger(__name__)
@@ -43,10 +43,12 @@ RENEW_RETRY_S = 10.0
 
 @dataclass(slots=True)
 class _PodVolumes:
-    """One pod's volumes. `lock` keeps setups of one pod apart; `gone` ends them."""
+    """One pod's volumes. `images` are where images of image volumes were mounted last, which `ready`
+    does not know; `lock` keeps setups of one pod apart; `gone` ends them."""
 
     pod: Pod
     ready: dict[str, Ready] = field(default_factory=dict)
+    images: dict[str, Ready] = field(default_factory=dict)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     gone: bool = False
 
@@ -217,7 +219,12 @@ class VolumeManager:
         try:
             result = list(
                 container_mounts(
-                    pod, container, entry.ready, dict(variables), self._disk, directory
+                    pod,
+                    container,
+                    entry.ready | entry.images,
+                    dict(variables),
+                    self._disk,
+                    directory,
                 )
             )
             paths = {m.container_path for m in result}
@@ -232,6 +239,16 @@ class VolumeManager:
         except VolumeError as e:
             raise ConfigError(str(e)) from e
         return tuple(result)
+
+    def image_directory(self, pod: Pod, volume: str, image_id: str) -> Path:
+        """Where an image is to be mounted for a volume: each image of a volume has a directory of its
+        own, since containers that run keep what they started with. Raises VolumeError."""
+        name = image_id.rpartition(":")[2]
+        path = self._volumes_dir(pod) / IMAGE_PLUGIN / volume / name
+        if path.name not in self._disk.children(path.parent):  # else it may be mounted already
+            self._disk.make_dir(path, IMAGE_DIR_MODE)
+        self._pods[pod.metadata.uid].images[volume] = Ready(path, readonly=True)
+        return path
 
     def devices(self, pod: Pod, container: AnyContainer) -> tuple[tuple[str, str, str], ...]:
         """A container's block volumes, as (host path, container path, permissions)."""

@@ -29,6 +29,8 @@ from skiff.node.volumes.tokens import Tokens
 
 EMPTY_DIR_MODE = 0o777
 CONTENT_DIR_MODE = 0o777
+IMAGE_DIR_MODE = 0o755
+IMAGE_PLUGIN = "kubernetes.io~image"
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +234,13 @@ async def _read(context: Context, view: type[Storage], name: str, namespace: str
         raise VolumeError(f'failed to get {kind} "{name}": {e}') from e
 
 
+async def _image(context: Context, pod: Pod, volume: Volume, path: Path) -> Ready:
+    """The image is pulled and mounted when a container that wants it starts."""
+    del pod, volume
+    context.disk.make_dir(path, IMAGE_DIR_MODE)
+    return Ready(path, readonly=True)
+
+
 async def _unsupported(context: Context, pod: Pod, volume: Volume, path: Path) -> Ready:
     del context, pod, path
     raise VolumeError(
@@ -252,5 +261,6 @@ PLUGINS = (
         lambda v: v.persistent_volume_claim is not None or v.ephemeral is not None,
         _claim,
     ),
+    Plugin(IMAGE_PLUGIN, lambda v: v.image is not None, _image),
     Plugin("unsupported", lambda _: True, _unsupported),
 )
