@@ -12,9 +12,10 @@ import ssl
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from skiff.aio.clock import Clock
+from skiff.aio.http.client_checks import believed, checking
 from skiff.aio.http.message import Peer, Request
 from skiff.api.errors import ApiError
 from skiff.api.resources import RESOURCES, Resource
@@ -44,6 +45,9 @@ _SUBRESOURCES = (
 )
 
 
+_SERVER: Final = ssl.PROTOCOL_TLS_SERVER
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Who calls."""
@@ -54,13 +58,11 @@ class Caller:
 
 
 def server_context(cert_file: str, key_file: str, client_ca_file: str) -> ssl.SSLContext:
-    """TLS of the API: a client certificate is asked for, and refused where the CA did not sign it."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    """TLS of the API: a client certificate is asked for; one that the CA did not sign comes through the
+    handshake, and is answered 401."""
+    context = checking(client_ca_file) if client_ca_file else ssl.SSLContext(_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(cert_file, key_file)
-    if client_ca_file:
-        context.load_verify_locations(client_ca_file)
-        context.verify_mode = ssl.CERT_OPTIONAL
     return context
 
 
@@ -87,7 +89,9 @@ class Access:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and token.strip():
             return await self._review_token(token.strip())
-        return Caller(ANONYMOUS, ("system:unauthenticated",)) if self._anonymous else None
+        if not self._anonymous or (request.peer.tls and not believed(request.peer.tls)):
+            return None
+        return Caller(ANONYMOUS, ("system:unauthenticated",))
 
     async def authorize(self, caller: Caller, method: str, path: str) -> bool:
         """Whether the caller may do this."""
@@ -171,8 +175,8 @@ def subresource_of(path: str) -> str:
 
 
 def certificate_caller(peer: Peer) -> Caller | None:
-    """The identity in the client certificate that the handshake verified."""
-    if peer.tls is None or peer.certificate is None:
+    """The identity in a client certificate that is verified."""
+    if peer.tls is None or peer.certificate is None or not believed(peer.tls):
         return None
     details = peer.tls.getpeercert()
     if not details:

@@ -18,6 +18,7 @@ import orjson
 
 from skiff.aio.clock import Clock
 from skiff.aio.entropy import Entropy
+from skiff.aio.http.client_checks import checking
 from skiff.aio.http.message import Request, Response
 from skiff.aio.http.server import Limits as HttpLimits
 from skiff.aio.http.server import Server
@@ -226,16 +227,17 @@ def read_settings(config: ServerConfig) -> Settings:
 
 
 def server_tls(config: ServerConfig) -> ssl.SSLContext:
-    """TLS 1.2 and 1.3; a client certificate is asked for where there is a CA to check it against."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    """TLS 1.2 and 1.3; a client certificate is asked for where there is a CA to check it against. One
+    that is not believed comes through: authentication answers 401."""
+    if config.client_ca_file is not None:
+        context: ssl.SSLContext = checking(str(config.client_ca_file))
+    else:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(config.tls_cert_file, config.tls_private_key_file)
     context.set_alpn_protocols(["http/1.1"])
     # Connections are long and kept alive: resumption tickets would only cost handshakes time.
     context.num_tickets = 0
-    if config.client_ca_file is not None:
-        context.load_verify_locations(config.client_ca_file)
-        context.verify_mode = ssl.CERT_OPTIONAL
     return context
 
 

@@ -1,16 +1,21 @@
 """The HTTP server, byte by byte over a real socket."""
 
 import asyncio
+import contextlib
 import ssl
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+import uvloop
 
+from skiff.aio.http import client_checks
 from skiff.aio.http import server as module
+from skiff.aio.http.client_checks import believed, checking
 from skiff.aio.http.message import Handler, RawConnection, Request, Response, Writer
 from skiff.aio.http.server import Limits, Server
+from skiff.server.pki.authority import Layout
 
 Reader, Sender = asyncio.StreamReader, asyncio.StreamWriter
 
@@ -355,3 +360,80 @@ def test_a_client_certificate_is_offered_and_not_demanded(tmp_path: Path) -> Non
         await server.close()
 
     asyncio.run(main())
+
+
+def test_a_bad_client_certificate_is_answered_and_not_believed(tmp_path: Path) -> None:
+    """Python's ssl would break off the handshake: then nobody could answer 401."""
+    from skiff.server.pki import Request as Names
+    from skiff.server.pki import ensure
+
+    pki = ensure(tmp_path / "own", Names("host"), now=time.time())
+    other = ensure(tmp_path / "other", Names("host"), now=time.time())
+    context = checking(str(pki.certificate("ca")))
+    context.load_cert_chain(pki.certificate("server"), pki.key("server"))
+
+    def handler(request: Request) -> Response:
+        assert request.peer.tls is not None
+        return Response(
+            200, b"%d %d" % (bool(request.peer.certificate), believed(request.peer.tls))
+        )
+
+    async def ask(port: int, shown: Layout | None, version: ssl.TLSVersion) -> bytes:
+        client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        client.check_hostname = False
+        client.maximum_version = version
+        client.load_verify_locations(pki.certificate("ca"))
+        if shown is not None:
+            client.load_cert_chain(shown.certificate("admin"), shown.key("admin"))
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=client)
+        writer.write(b"GET / HTTP/1.1\r\n\r\n")
+        body = (await read(reader))[2]
+        writer.close()
+        await writer.wait_closed()
+        return body
+
+    async def main() -> None:
+        server = Server(handler, tls=context)
+        _, port = await server.listen("127.0.0.1", 0)
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            for _ in range(2):
+                assert await ask(port, pki, version) == b"1 1"
+                assert await ask(port, other, version) == b"1 0"
+                assert await ask(port, None, version) == b"0 1"
+        await server.close()
+
+    for run in (asyncio.run, uvloop.run):
+        run(main())
+    assert not context.verified(b"anything")
+
+
+def test_forgotten_certificates_are_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from skiff.server.pki import Request as Names
+    from skiff.server.pki import ensure
+
+    monkeypatch.setattr(client_checks, "REMEMBERED", 1)
+    pki = ensure(tmp_path, Names("host"), now=time.time())
+    server = checking(str(pki.certificate("ca")))
+    server.load_cert_chain(pki.certificate("server"), pki.key("server"))
+    first, second = (shake(server, pki, name) for name in ("admin", "control"))
+    assert [believed(first), believed(second)] == [False, True]
+
+
+def shake(server: ssl.SSLContext, pki: Layout, name: str) -> ssl.SSLObject:
+    """The server's end of a handshake in memory."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.load_verify_locations(pki.certificate("ca"))
+    context.load_cert_chain(pki.certificate(name), pki.key(name))
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ends = (
+        context.wrap_bio(to_client, to_server),
+        server.wrap_bio(to_server, to_client, server_side=True),
+    )
+    for _ in range(4):
+        for end in ends:
+            with contextlib.suppress(ssl.SSLWantReadError):
+                end.do_handshake()
+    return ends[1]

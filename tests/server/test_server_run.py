@@ -196,3 +196,28 @@ def test_events_go_after_an_hour() -> None:
         await asyncio.wait([task])
 
     play(test)
+
+
+def test_a_certificate_of_another_authority_is_no_credential(tmp_path: Path) -> None:
+    """401, as Kubernetes answers it; a token beside it still counts."""
+    other = ensure(tmp_path / "other", Request("host"), now=time.time())
+    tokens = tmp_path / "tokens.csv"
+    tokens.write_text('secret,alice,1,"system:masters"\n')
+
+    async def test(client: HttpClient, component: ServerComponent) -> None:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        tls.load_verify_locations(component.config.client_ca_file)
+        tls.load_cert_chain(other.certificate("admin"), other.key("admin"))
+        stranger = HttpClient(Origin("127.0.0.1", component.address[1], tls=tls))
+        try:
+            for path in (PATH, "/readyz"):
+                status, answer = await call(stranger, "GET", path)
+                assert (status, answer["message"]) == (401, "Unauthorized")
+            headers = {"authorization": "Bearer secret"}
+            assert (await stranger.request("GET", PATH, headers=headers)).status == 200
+            assert (await call(stranger, "GET", PATH))[0] == 401
+        finally:
+            stranger.close()
+        assert (await call(client, "GET", PATH))[0] == 200
+
+    serve(tmp_path, test, token_auth_file=tokens)

@@ -2,7 +2,7 @@
 
 In-process identity, then the client certificate, then the bearer token (static tokens, service
 accounts, bootstrap tokens), then nobody (`system:anonymous`). The first that knows the user wins; a
-bearer token that nobody believes is an error even where anonymous requests are allowed
+bearer token or a certificate that nobody believes is an error even where anonymous requests are allowed
 (https://kubernetes.io/docs/reference/access-authn-authz/authentication/).
 
 A certificate is read once a connection; what was read is kept in the connection's state. A static
@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from skiff.aio.clock import Clock
+from skiff.aio.http.client_checks import believed
 from skiff.aio.http.message import Peer, Request
 from skiff.api.errors import Unauthorized
 from skiff.server.authn.bootstrap_tokens import BootstrapTokens
@@ -27,6 +28,7 @@ ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
 AUTHENTICATED = "system:authenticated"
 
 _CONNECTION_USER = "authn.user"
+_BAD_CERTIFICATE = "authn.bad-certificate"
 _PROTOCOL_PREFIX = "base64url.bearer.authorization.k8s.io."
 
 
@@ -56,7 +58,7 @@ class AuthenticationChain:
         token = _bearer_token(request.headers)
         if token:
             return self.of_token(token)
-        if self._anonymous:
+        if self._anonymous and _BAD_CERTIFICATE not in request.peer.state:
             return ANONYMOUS
         raise Unauthorized("Unauthorized")
 
@@ -109,7 +111,10 @@ class AuthenticationChain:
         if peer.local and "user" in state:
             found = _in_process(state["user"]), float("inf")
         elif peer.tls is not None:
-            found = _of_certificate(peer.tls)
+            if believed(peer.tls):
+                found = _of_certificate(peer.tls)
+            else:
+                state[_BAD_CERTIFICATE] = True
         state[_CONNECTION_USER] = found
         return found[0] if found else None
 
@@ -126,10 +131,7 @@ def _in_process(identity: object) -> User:
 
 
 def _of_certificate(tls: ssl.SSLObject) -> tuple[User, float] | None:
-    """User and end of a client certificate that the handshake verified; None where there is none.
-
-    `getpeercert` tells the subject only of a certificate that was verified against the client CA.
-    """
+    """User and end of a client certificate that is verified; None where there is none."""
     certificate: Mapping[str, Any] | None = tls.getpeercert()
     if not certificate:
         return None
