@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import ipaddress
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 from skiff.aio.clock import RealClock
@@ -23,6 +24,7 @@ from skiff.client.informer import Informer
 from skiff.network.proxy.nft import kernel_filter
 from skiff.network.run import NetworkConfig, NodeNetwork
 from skiff.node.config import KubeletConfig
+from skiff.node.eviction.model import thresholds
 from skiff.node.images import ensure_pause_image
 from skiff.node.run import Kubelet
 from skiff.node.runtime import Runtime, RuntimeRemoteError
@@ -62,6 +64,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="manifests of static pods (the state directory's `manifests`)",
     )
+    add(
+        "--eviction-hard",
+        default="",
+        metavar="SIGNAL<AMOUNT,…",
+        help="what must be left of the machine, e.g. memory.available<1Gi,nodefs.available<10%%",
+    )
     add("--max-pods", type=int, default=110, metavar="N", help="how many pods the node takes (110)")
 
 
@@ -88,7 +96,7 @@ def kubelet_config(
     layout: Layout, settings: Settings, arguments: argparse.Namespace, endpoint: str
 ) -> KubeletConfig:
     """The kubelet's settings on this machine."""
-    return KubeletConfig(
+    made = KubeletConfig(
         node_name=arguments.node_name or node_name(settings),
         root_dir=layout.node_root,
         pod_logs_dir=layout.pod_logs,
@@ -105,6 +113,15 @@ def kubelet_config(
         tls_private_key_file=str(layout.pki / "node-server.key"),
         client_ca_file=str(layout.pki / "ca.crt"),
     )
+    if not arguments.eviction_hard:
+        return made
+    pairs = [part.partition("<") for part in arguments.eviction_hard.split(",")]
+    settings_of_eviction = {signal.strip(): amount.strip() for signal, _, amount in pairs}
+    try:
+        thresholds(settings_of_eviction)
+    except ValueError as e:
+        raise CommandError(f"--eviction-hard: {e}", 2) from e
+    return replace(made, eviction_hard=settings_of_eviction)
 
 
 def network_config(layout: Layout, settings: Settings, name: str) -> NetworkConfig:
@@ -235,7 +252,5 @@ class SimulatedNodes:
 
 
 def _simulated(base: KubeletConfig, name: str, *, serve: bool) -> KubeletConfig:
-    from dataclasses import replace
-
     base = replace(base, node_name=name, static_pod_path="")
     return base if serve else replace(base, tls_cert_file="", tls_private_key_file="")

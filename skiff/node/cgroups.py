@@ -70,6 +70,17 @@ class Cgroups:
                 if directory.name == f"pod{uid}":
                     _remove(directory)
 
+    def processes(self, pod: Pod) -> int:
+        """How many processes and threads the pod's containers have."""
+        path = Path(cgroup_parent(self._root, pod).lstrip("/"))
+        base = self._mount if self.unified else self._mount / "pids"
+        count = 0
+        # On v1 the runtime makes this tree, and a container's directory is the one that is counted.
+        for file in (base / path).glob("pids.current" if self.unified else "**/pids.current"):
+            with contextlib.suppress(OSError, ValueError):
+                count = max(count, int(file.read_text()))
+        return count
+
     def pod_uids(self) -> set[str]:
         """The pods that have a cgroup."""
         return {d.name.removeprefix("pod") for b in self._bases() for d in self._pod_directories(b)}

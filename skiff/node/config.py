@@ -44,6 +44,18 @@ class KubeletConfig:
     system_reserved: Mapping[str, str] = field(default_factory=dict)
     provider_id: str = ""
     allowed_unsafe_sysctls: tuple[str, ...] = ()
+    # Of the disk less must be left than Kubernetes' own 10 and 15 percent: who tries things out on a
+    # machine of his own often has it nearly full.
+    eviction_hard: Mapping[str, str] = field(
+        default_factory=lambda: {
+            "memory.available": "100Mi",
+            "nodefs.available": "5%",
+            "nodefs.inodesFree": "5%",
+            "imagefs.available": "5%",
+            "imagefs.inodesFree": "5%",
+        }
+    )
+    """Signals and what must be left of each, as an amount or a percentage."""
 
     # The HTTPS API: serving certificate, and the CA that client certificates are checked against.
     tls_cert_file: str = ""

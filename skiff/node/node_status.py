@@ -4,7 +4,7 @@ Source: https://kubernetes.io/docs/reference/node/node-status/ and
 https://kubernetes.io/docs/reference/labels-annotations-taints/
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,8 +103,10 @@ def node_status(
     images: Iterable[Image],
     before: Sequence[NodeCondition],
     now: float,
+    pressures: Collection[str] = (),
 ) -> Object:
-    """The whole status but for what others write. `before` are the conditions as they were."""
+    """The whole status but for what others write. `before` are the conditions as they were; `pressures`
+    the conditions of eviction that hold."""
     runtime = f"{version.name}://{version.version}" if version else "unknown"
     return {
         "addresses": [
@@ -113,7 +115,7 @@ def node_status(
         ],
         "allocatable": allocatable(config, machine),
         "capacity": capacity(config, machine),
-        "conditions": conditions(health, before, now),
+        "conditions": conditions(health, before, now, pressures),
         "daemonEndpoints": {"kubeletEndpoint": {"Port": config.port}},
         "images": _images(images),
         "nodeInfo": {
@@ -137,7 +139,23 @@ def node_status(
     }
 
 
-def conditions(health: RuntimeHealth, before: Sequence[NodeCondition], now: float) -> list[Object]:
+# What each condition of eviction says while it does not hold, and while it does.
+_PRESSURES = (
+    ("MemoryPressure", ("KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+     ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available")),
+    ("DiskPressure", ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+     ("KubeletHasDiskPressure", "kubelet has disk pressure")),
+    ("PIDPressure", ("KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+     ("KubeletHasInsufficientPID", "kubelet has insufficient PID available")),
+)  # fmt: skip
+
+
+def conditions(
+    health: RuntimeHealth,
+    before: Sequence[NodeCondition],
+    now: float,
+    pressures: Collection[str] = (),
+) -> list[Object]:
     """The node's conditions; their transition times change with their status only."""
     problems = [p for p in (health.problem, health.network_problem) if p]
     if problems:
@@ -146,11 +164,12 @@ def conditions(health: RuntimeHealth, before: Sequence[NodeCondition], now: floa
     else:
         ready = ("Ready", "True", "KubeletReady", "kubelet is posting ready status")
     wanted = (
-        ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
-        ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
-        ("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+        *(
+            (kind, "True", *low) if kind in pressures else (kind, "False", *enough)
+            for kind, enough, low in _PRESSURES
+        ),
         ready,
-    )  # fmt: skip
+    )
     old = {c.type: c for c in before}
     result = []
     for kind, status, reason, message in wanted:

@@ -9,7 +9,7 @@ Source: https://kubernetes.io/docs/concepts/architecture/nodes/#node-heartbeats
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from skiff.aio.clock import Clock, rfc3339_micro
@@ -42,7 +42,8 @@ Object = dict[str, Any]
 
 
 class Registration:
-    """See the module's text. `recovered` is called when runtime and network are ready again."""
+    """See the module's text. `recovered` is called when runtime and network are ready again;
+    `pressures` tells which conditions of eviction hold."""
 
     def __init__(
         self,
@@ -52,7 +53,9 @@ class Registration:
         machine: Machine,
         clock: Clock,
         recovered: Callable[[], None] = lambda: None,
+        pressures: Callable[[], Collection[str]] = tuple,
     ) -> None:
+        self._pressures = pressures
         self.registered = asyncio.Event()
         self.health = RuntimeHealth()
         self._recovered = recovered
@@ -186,6 +189,7 @@ class Registration:
             images,
             self.node.status.conditions,
             self._clock.now(),
+            self._pressures(),
         )
 
     async def _health(self) -> RuntimeHealth:

@@ -30,6 +30,10 @@ from skiff.client.events import EventRecorder
 from skiff.client.informer import Informer
 from skiff.node.cgroups import Cgroups
 from skiff.node.config import KubeletConfig
+from skiff.node.eviction.gauges import MachineGauges, SimulatedGauges
+from skiff.node.eviction.model import thresholds
+from skiff.node.eviction.plan import refuse
+from skiff.node.eviction.run import Evictions
 from skiff.node.inputs import InputsNotReady, PodInputs, VolumeInputs
 from skiff.node.lifecycle.admission import admit
 from skiff.node.lifecycle.model import Observed
@@ -121,7 +125,13 @@ class Kubelet:
                 ending=self._is_ending,
             )
         self._registration = Registration(
-            config, client, runtime, self._machine, clock, recovered=self._hurry_all
+            config,
+            client,
+            runtime,
+            self._machine,
+            clock,
+            recovered=self._hurry_all,
+            pressures=lambda: self._evictions.conditions,
         )
         events = PodEvents(self._recorder)
         if prober is None:
@@ -149,6 +159,21 @@ class Kubelet:
             allocatable=lambda: self.allocatable,
             cgroups=None if simulated or not config.manage_cgroups else Cgroups(config.cgroup_root),
             on_disk=not simulated,
+        )
+        self._evictions = Evictions(
+            thresholds(config.eviction_hard),
+            SimulatedGauges(runtime)
+            if isinstance(runtime, SimulatedRuntime)
+            else MachineGauges(config.root_dir, runtime, self._tools.cgroups),
+            runtime,
+            clock,
+            self._recorder,
+            config.node_name,
+            active=lambda: [w.view() for w in self._workers.values() if w.evictable],
+            static=lambda: [uid for uid, w in self._workers.items() if w.static],
+            evict=lambda uid, message: self._workers[uid].evict(message),
+            ended=lambda uid: uid not in self._workers or not self._workers[uid].active,
+            changed=self._registration.hurry,
         )
         self._orphans = Orphans(self._tools)
         self.server = KubeletServer(config, client, runtime, self, clock)
@@ -255,6 +280,7 @@ class Kubelet:
                 group.create_task(self._static.run(lambda: None), name="static pods")
             started()
             group.create_task(self._orphans.run(self._alive), name="orphans")
+            group.create_task(self._evictions.run(lambda: None), name="evictions")
             await self._clear_old_inputs()
 
     def _alive(self) -> frozenset[str]:
@@ -377,6 +403,10 @@ class Kubelet:
         known = bool(pod.status.start_time or self._observer.pod(pod.metadata.uid).containers)
         if known or pod.status.phase in TERMINAL or pod.metadata.deletion_timestamp:
             return None
+        static = self._static is not None and self._static.has(pod)
+        pressed = refuse(pod, self._evictions.conditions, static=static)
+        if pressed is not None:
+            return pressed
         others = self._neighbours(pod.metadata.uid)
         node = self._nodes.get(self._config.node_name) or self._registration.node
         return admit(pod, others, node, self.allocatable, self._config.allowed_unsafe_sysctls)

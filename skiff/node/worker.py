@@ -26,7 +26,7 @@ from skiff.api.resources import PODS
 from skiff.api.views.pod import Pod, PodStatus
 from skiff.node.inputs import InputsNotReady
 from skiff.node.lifecycle.backoff import Backoffs, go_duration
-from skiff.node.lifecycle.conditions import OWNED
+from skiff.node.lifecycle.conditions import DISRUPTION, OWNED
 from skiff.node.lifecycle.model import Health, Observed, Waiting, grace_period_s
 from skiff.node.lifecycle.phase import TERMINAL
 from skiff.node.lifecycle.plan import Hold, Plan, plan
@@ -41,6 +41,7 @@ from skiff.node.tools import NORMAL, WARNING, PodTools, described
 
 RETRY_S = 1.0
 FORCED_GRACE_S = 1
+EVICTED = "Evicted"
 DEADLINE_REASON = "DeadlineExceeded"
 DEADLINE_MESSAGE = "Pod was active on the node longer than the specified deadline"
 
@@ -126,6 +127,20 @@ class PodWorker:
                 self._reporter.reconcile(mirror)
         self.wake()
 
+    def evict(self, message: str) -> None:
+        """End the pod for the node's sake."""
+        if self._began_at is None and self._verdict is None and self._rejected is None:
+            pod = self.view()
+            self._verdict = Verdict(EVICTED, message, disrupts=True)
+            self._tools.events.pod(pod, WARNING, EVICTED, message)
+            self._begin_ending(FORCED_GRACE_S, self._tools.clock.now())
+            self.wake()
+
+    @property
+    def evictable(self) -> bool:
+        """Whether the pod lives: eviction would free something."""
+        return self.active and self._began_at is None
+
     def wake(self, *, hurry: bool = False) -> None:
         """Look again soon; with `hurry`, also at what is waiting to be tried again."""
         if hurry:
@@ -136,8 +151,9 @@ class PodWorker:
         """The pod with the status that this worker knows: what the API shows lags behind."""
         if self._own is None:
             return self._pod
-        others = [c for c in self._pod.status.conditions if c.type not in OWNED]
-        mine = [c for c in self._own.conditions if c.type in OWNED]
+        ours = (*OWNED, DISRUPTION) if self._verdict and self._verdict.disrupts else OWNED
+        others = [c for c in self._pod.status.conditions if c.type not in ours]
+        mine = [c for c in self._own.conditions if c.type in ours]
         status = msgspec.structs.replace(
             self._own,
             conditions=(*mine, *others),

@@ -16,6 +16,8 @@ CONTAINERS_READY = "ContainersReady"
 READY = "Ready"
 RESIZE_PENDING = "PodResizePending"
 RESIZE_IN_PROGRESS = "PodResizeInProgress"
+# Of others too: whoever ends a pod early says so here.
+DISRUPTION = "DisruptionTarget"
 OWNED = (
     READY_TO_START, INITIALIZED, READY, CONTAINERS_READY, POD_SCHEDULED, RESIZE_PENDING, RESIZE_IN_PROGRESS,
 )  # fmt: skip
@@ -54,7 +56,8 @@ def pod_conditions(
         if pod.metadata.generation:
             condition["observedGeneration"] = pod.metadata.generation
         result.append(condition)
-    result += [_kept(c) for c in pod.status.conditions if c.type not in OWNED]
+    ours = (*OWNED, *(c["type"] for c in more))
+    result += [_kept(c) for c in pod.status.conditions if c.type not in ours]
     return result
 
 

@@ -16,7 +16,7 @@ from skiff.aio.clock import rfc3339
 from skiff.api.views.container import ResourceRequirements
 from skiff.api.views.pod import ContainerStatus as WrittenStatus
 from skiff.api.views.pod import Pod
-from skiff.node.lifecycle.conditions import pod_conditions
+from skiff.node.lifecycle.conditions import DISRUPTION, pod_conditions
 from skiff.node.lifecycle.model import (
     AnyContainer,
     Health,
@@ -50,10 +50,12 @@ Status = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the kubelet itself decided of the pod: it failed, for this reason (a deadline, admission)."""
+    """What the kubelet itself decided of the pod: it failed, for this reason (a deadline, admission).
+    `disrupts`: it is ended for the node's sake, which its DisruptionTarget condition says at its end."""
 
     reason: str
     message: str
+    disrupts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ def pod_status(pod: Pod, observed: Observed, health: Health, around: Circumstanc
             statuses,
             sandbox_ready=bool(sandbox and sandbox.ready and ips) and not around.ended,
             now=rfc3339(around.now),
-            more=[dict(c) for c in around.resize],
+            more=[*(dict(c) for c in around.resize), *_disruption(around.verdict, observed)],
         ),
         "hostIP": around.node_ips[0],
         "hostIPs": [{"ip": ip} for ip in around.node_ips],
@@ -129,6 +131,19 @@ def pod_status(pod: Pod, observed: Observed, health: Health, around: Circumstanc
         if group:
             status[key] = group
     return status
+
+
+def _disruption(verdict: Verdict | None, observed: Observed) -> list[Status]:
+    if verdict is None or not verdict.disrupts or observed.running():
+        return []
+    return [
+        {
+            "type": DISRUPTION,
+            "status": "True",
+            "reason": "TerminationByKubelet",
+            "message": verdict.message,
+        }
+    ]
 
 
 def _replaced(pod: Pod, observed: Observed, health: Health) -> frozenset[str]:
