@@ -138,7 +138,14 @@ class ReplicaReconciler(Reconciler):
         now = self._context.clock.now()
         new_status = next_status(owner, active, terminating, failure, now)
         required = ("replicas",)
-        await status.write(self._context.client, owner, owner.status, new_status, required)
+        await status.write(
+            self._context.client,
+            owner,
+            owner.status,
+            new_status,
+            required,
+            present=("terminatingReplicas",),
+        )
         if failure is not None:
             raise failure
         return _next_availability(active, owner.spec.min_ready_seconds, now)

@@ -557,3 +557,23 @@ def test_time_zones_have_their_own_field():
         "https://www.iana.org/time-zones",
         'spec.timeZone: Invalid value: "local": unknown time zone local',
     ]
+
+
+def test_daemon_sets_count_their_templates():
+    name = "deprecated.daemonset.template.generation"
+    made = created(workload("DaemonSet"))
+    assert made["metadata"]["annotations"] == {name: "1"}
+    new, errors = updated(made, set_image)
+    assert (new["metadata"]["annotations"][name], errors) == ("2", [])
+    new, _ = updated(made, lambda o: o["metadata"]["annotations"].clear())
+    assert new["metadata"]["annotations"] == {name: "1"}
+
+
+def test_stateful_set_defaults():
+    spec = created(workload("StatefulSet"))["spec"]
+    assert spec["updateStrategy"] == {
+        "type": "RollingUpdate",
+        "rollingUpdate": {"partition": 0, "maxUnavailable": 1},
+    }
+    plain = created(workload("StatefulSet", updateStrategy={"type": "RollingUpdate"}))["spec"]
+    assert plain["updateStrategy"] == {"type": "RollingUpdate"}

@@ -6,6 +6,7 @@ import pytest
 
 from skiff.api.resources import (
     DAEMONSETS,
+    DEPLOYMENTS,
     JOBS,
     NODES,
     PODDISRUPTIONBUDGETS,
@@ -530,3 +531,21 @@ def test_two_nodes_take_pods() -> None:
         assert len([n for n in nodes if not n["spec"].get("taints")]) == 2
 
     run(scenario, nodes=2)
+
+
+def test_counts_behind_pointers_are_there_when_zero() -> None:
+    """Clients dereference them."""
+
+    async def scenario(kube: Kube) -> None:
+        for resource, field in (
+            (REPLICASETS, "terminatingReplicas"),
+            (DEPLOYMENTS, "terminatingReplicas"),
+            (STATEFULSETS, "collisionCount"),
+        ):
+            api = kube.of(resource)
+            await api.create(workload(resource))
+            assert (await settled(kube, resource, 1))["status"][field] == 0
+            await api.delete("w", propagationPolicy="Foreground")
+            await api.gone("w")
+
+    run(scenario, nodes=1)

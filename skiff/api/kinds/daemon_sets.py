@@ -22,6 +22,8 @@ from skiff.api.kinds.workloads import (
     validate_workload_template,
 )
 
+TEMPLATE_GENERATION: Final = "deprecated.daemonset.template.generation"
+"""How often the template changed. Clients cannot set it; daemon pods carry it as a label."""
 _COUNTS: Final = (
     "currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady",
     "observedGeneration", "updatedNumberScheduled", "numberAvailable", "numberUnavailable",
@@ -50,6 +52,18 @@ class DaemonSetStrategy(Strategy):
         spec.setdefault("revisionHistoryLimit", 10)
         default_template(spec.setdefault("template", {}))
 
+    def prepare_create(self, obj: Object) -> None:
+        super().prepare_create(obj)
+        given = obj["metadata"].get("annotations", {}).get(TEMPLATE_GENERATION, "")
+        _count_template(obj, max(1, int(given) if given.isdecimal() else 1))
+
+    def prepare_update(self, new: Object, old: Object, subresource: str = "") -> None:
+        super().prepare_update(new, old, subresource)
+        before = old["metadata"].get("annotations", {}).get(TEMPLATE_GENERATION, "")
+        number = int(before) if before.isdecimal() else 0
+        changed = new["spec"].get("template") != old["spec"].get("template")
+        _count_template(new, number + changed)
+
     def validate_body(self, obj: Object) -> FieldErrors:
         spec = obj.get("spec", {})
         errors = validate_selector(spec, "spec", EMPTY_SELECTOR["DaemonSet"])
@@ -74,6 +88,10 @@ class DaemonSetStrategy(Strategy):
             return []
         pod = obj.get("spec", {}).get("template", {}).get("spec", {})
         return pod_warnings.of_spec(pod, "spec.template.spec")
+
+
+def _count_template(obj: Object, number: int) -> None:
+    obj["metadata"].setdefault("annotations", {})[TEMPLATE_GENERATION] = str(number)
 
 
 def _validate_update_strategy(strategy: Object) -> FieldErrors:

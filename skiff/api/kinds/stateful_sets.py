@@ -50,6 +50,7 @@ class StatefulSetStrategy(Strategy):
             update.setdefault("rollingUpdate", {})
         if update["type"] == "RollingUpdate" and "rollingUpdate" in update:
             update["rollingUpdate"].setdefault("partition", 0)
+            update["rollingUpdate"].setdefault("maxUnavailable", 1)
         policy = spec.setdefault("persistentVolumeClaimRetentionPolicy", {})
         policy.setdefault("whenDeleted", "Retain")
         policy.setdefault("whenScaled", "Retain")

@@ -297,17 +297,23 @@ class DeploymentReconciler(Reconciler):
     async def _write_plain_status(self, rollout: "_Rollout") -> Result | None:
         deployment = rollout.deployment
         new = progress.counts(deployment, rollout.every, rollout.new, self._clock.now())
-        await status.write(self._client, deployment, deployment.status, new)
+        await self._write_status(deployment, new)
         return None
 
     async def _write_rollout_status(self, rollout: "_Rollout") -> Result | None:
         now = self._clock.now()
         deployment = rollout.deployment
         new = progress.rollout_status(deployment, rollout.every, rollout.new, now)
-        if await status.write(self._client, deployment, deployment.status, new):
+        if await self._write_status(deployment, new):
             return None
         wait_s = progress.deadline_in_s(deployment, new, now)
         return None if wait_s is None else Result(wait_s)
+
+    async def _write_status(self, deployment: Deployment, new: progress.Status) -> bool:
+        pointers = ("terminatingReplicas",)
+        return await status.write(
+            self._client, deployment, deployment.status, new, present=pointers
+        )
 
     async def _note(
         self, rollout: "_Rollout", what: tuple[str, str, str] | None, revision: str = ""

@@ -201,7 +201,8 @@ def next_status(
     }
     strategy = owner.spec.update_strategy
     rolls = strategy is None or strategy.type != "OnDelete"
-    if rolls and result["updatedReplicas"] == result["replicas"] == result["readyReplicas"]:
+    counts = {result["updatedReplicas"], result["replicas"], result["readyReplicas"]}
+    if rolls and counts == {replicas_of(owner)}:
         result["currentReplicas"] = result["updatedReplicas"]
         result["currentRevision"] = update
     return result

@@ -89,7 +89,8 @@ class StatefulSetReconciler(Reconciler):
         new = plan.next_status(owner, found, current, update, revisions.collisions, now)
         new["conditions"] = as_json(owner.status.conditions)
         required = ("replicas", "availableReplicas")
-        await status.write(self._client, owner, owner.status, new, required)
+        pointers = ("collisionCount",)
+        await status.write(self._client, owner, owner.status, new, required, present=pointers)
         await self._clean_up(owner, revisions, found, current)
         if failure is not None:
             raise failure
