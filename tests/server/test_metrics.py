@@ -2,10 +2,7 @@
 
 import time
 
-import pytest
-
 from skiff.aio.http.message import Request
-from skiff.api.errors import NotFound
 from skiff.server.health import Health, steps
 from skiff.server.metrics import Counter, Histogram, Metrics, Registry
 from skiff.server.request import parse
@@ -100,8 +97,8 @@ def test_health_says_ok_or_which_check_failed():
     health.stop()
     assert health.serve(call("/livez")).status == 200
     assert health.serve(call("/readyz")).status == 500
-    with pytest.raises(NotFound):
-        health.serve(call("/readyz/unknown"))
+    unknown = health.serve(call("/readyz/unknown"))
+    assert (unknown.status, unknown.body) == (404, b"404 page not found\n")
 
 
 def test_the_checks_are_kubernetes_own():
@@ -141,3 +138,7 @@ def test_a_broken_store_is_unhealthy():
     assert (response.status, b"[-]etcd failed: reason withheld" in response.body) == (500, True)
     assert health.serve(call("/livez/etcd")).body == b"internal server error: closed\n"
     assert health.serve(call("/livez", "exclude=etcd")).status == 200
+    text = health.serve_results(call("/metrics/slis")).body.decode()
+    assert 'kubernetes_healthcheck{name="etcd",type="livez"} 0\n' in text
+    assert 'kubernetes_healthchecks_total{name="etcd",status="error",type="livez"} 1\n' in text
+    assert 'kubernetes_healthchecks_total{name="ping",status="success",type="livez"} 2\n' in text

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from skiff.aio.http.message import Response
 from skiff.aio.run import Component
-from skiff.api.errors import NotFound
 from skiff.server.health import steps
+from skiff.server.metrics.exposition import CONTENT_TYPE, Counter, Gauge, Labels, Registry
 from skiff.server.seams import Call, PathHandler
 
 ENDPOINTS = ("healthz", "livez", "readyz")
@@ -37,6 +37,23 @@ class Health:
         self._checks: list[_Named] = []
         self._pending = {milestone for _, milestone in steps.STEPS}
         self._stopping = False
+        self._results: dict[Labels, float] = {}
+        self._count = Counter(
+            "kubernetes_healthchecks_total",
+            "[STABLE] This metric records the results of all healthcheck.",
+            ("name", "status", "type"),
+        )
+        self._metrics = Registry(
+            (
+                Gauge(
+                    "kubernetes_healthcheck",
+                    "[STABLE] This metric records the result of a single healthcheck.",
+                    ("name", "type"),
+                    lambda: self._results,
+                ),
+                self._count,
+            )
+        )
         self.add("ping", lambda: "")
         self.add("log", lambda: "")
         self.add("etcd", store)
@@ -68,7 +85,14 @@ class Health:
 
     def handlers(self) -> dict[str, PathHandler]:
         """By path prefix."""
-        return {f"/{endpoint}": self.serve for endpoint in ENDPOINTS}
+        return {
+            **{f"/{endpoint}": self.serve for endpoint in ENDPOINTS},
+            "/metrics/slis": self.serve_results,
+        }
+
+    def serve_results(self, call: Call) -> Response:
+        """How the checks went, those that were asked for with all others."""
+        return Response(200, self._metrics.text(), content_type=CONTENT_TYPE)
 
     def paths(self) -> list[str]:
         """Every endpoint's checks, each of which can be asked alone."""
@@ -90,22 +114,28 @@ class Health:
     def _one(checks: Sequence[_Named], name: str) -> Response:
         found = next((c for c in checks if c.name == name), None)
         if found is None:
-            raise NotFound("the server could not find the requested resource")
+            return Response(404, b"404 page not found\n", content_type=_TEXT)
         wrong = found.check()
         if wrong:
             return _text(500, f"internal server error: {wrong}\n")
         return _text(200, "ok")
 
-    @staticmethod
+    def _passes(self, named: _Named, endpoint: str) -> bool:
+        """Make a check, and count how it went."""
+        well = not named.check()
+        self._results[named.name, endpoint] = well
+        self._count.add((named.name, "success" if well else "error", endpoint))
+        return well
+
     def _all(
-        endpoint: str, checks: Sequence[_Named], verbose: bool, exclude: Sequence[str]
+        self, endpoint: str, checks: Sequence[_Named], verbose: bool, exclude: Sequence[str]
     ) -> Response:
         lines: list[str] = []
         failed = False
         for named in checks:
             if named.name in exclude:
                 lines.append(f"[+]{named.name} excluded: ok\n")
-            elif named.check():
+            elif not self._passes(named, endpoint):
                 failed = True
                 # Why is for the log, not for whoever may ask here.
                 lines.append(f"[-]{named.name} failed: reason withheld\n")
