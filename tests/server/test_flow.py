@@ -282,3 +282,37 @@ def test_a_full_level_refuses_reads_and_writes_in_kubernetes_words():
             assert all(lv.executing == 0 for lv in hall.levels.values())
 
     asyncio.run(check())
+
+
+def test_the_defaults_come_back():
+    async def check():
+        async with running() as world:
+            for path, name in ((FLOWS, "service-accounts"), (LEVELS, "catch-all")):
+                live = await world.must("GET", f"{path}/{name}")
+                uid = live["metadata"]["uid"]
+                await world.must("DELETE", f"{path}/{name}")
+
+                async def there(path=path, name=name, uid=uid) -> bool:
+                    status, found = await world.call("GET", f"{path}/{name}")
+                    return status == 200 and found["metadata"]["uid"] != uid
+
+                await world.until(there, f"{name} is there again")
+            kept = {"metadata": {"annotations": {"apf.kubernetes.io/autoupdate-spec": "false"}}}
+            merge = {"content-type": "application/merge-patch+json"}
+            for path, spec in (
+                (f"{FLOWS}/global-default", {"matchingPrecedence": 9000}),
+                (f"{FLOWS}/probes", {"matchingPrecedence": 9001}),
+            ):
+                if path.endswith("probes"):
+                    await world.must("PATCH", path, kept, **merge)
+                await world.must("PATCH", path, {"spec": spec}, **merge)
+
+            async def restored() -> bool:
+                live = await world.must("GET", f"{FLOWS}/global-default")
+                return live["spec"]["matchingPrecedence"] == 9900
+
+            await world.until(restored, "global-default is as it was")
+            probes = await world.must("GET", f"{FLOWS}/probes")
+            assert probes["spec"]["matchingPrecedence"] == 9001
+
+    asyncio.run(check())

@@ -1,4 +1,5 @@
-"""Bringing a store to what every cluster has, at each start, and keeping the server's own Service right.
+"""Bringing a store to what every cluster has, at each start; keeping the server's own Service and the
+default FlowSchemas and priority levels right from then on.
 
 The objects go through the server's own handler, as the user system:apiserver, so that they get what
 every object gets. Each wave's writes are under way at once and share group commits: one wave for the
@@ -16,7 +17,15 @@ import orjson
 from skiff.aio.http.message import Handler, Peer, Request
 from skiff.aio.run import Started
 from skiff.api.errors import ApiError, from_status
-from skiff.api.resources import ENDPOINTS, ENDPOINTSLICES, SERVICES, Resource, by_kind
+from skiff.api.resources import (
+    ENDPOINTS,
+    ENDPOINTSLICES,
+    FLOWSCHEMAS,
+    PRIORITYLEVELCONFIGURATIONS,
+    SERVICES,
+    Resource,
+    by_kind,
+)
 from skiff.server.authz import policy
 from skiff.server.authz.aggregation import aggregate
 from skiff.server.bootstrap import flow_control, objects
@@ -55,7 +64,7 @@ class Bootstrap:
         first: list[tuple[_Object, _Fix]] = [
             *((o, _CREATED_ONLY) for o in objects.namespaces()),
             *((o, _CREATED_ONLY) for o in objects.priority_classes()),
-            *((o, reconcile_spec) for o in flow_control.objects()),
+            *_flow_defaults(),
             *((o, _rbac_fix(o)) for o in roles if "namespace" not in o["metadata"]),
             *((o, _CREATED_ONLY) for o in objects.service_cidr(self._facts)),
         ]
@@ -67,9 +76,13 @@ class Bootstrap:
         return await self._write_all(first) + await self._write_all(second)
 
     async def run(self, started: Started) -> None:
-        """Put the server's own Service and endpoints right whenever they are disturbed."""
+        """Put the server's own Service and endpoints, and flow control's defaults, right whenever they
+        are disturbed."""
+        own = (SERVICES, ENDPOINTS, ENDPOINTSLICES)
         ends = [
-            self._stored.subscribe(r, self._noticed) for r in (SERVICES, ENDPOINTS, ENDPOINTSLICES)
+            *(self._stored.subscribe(r, self._noticed) for r in own),
+            self._stored.subscribe(FLOWSCHEMAS, self._noticed_flow),
+            self._stored.subscribe(PRIORITYLEVELCONFIGURATIONS, self._noticed_flow),
         ]
         started()
         try:
@@ -85,7 +98,7 @@ class Bootstrap:
         for _ in range(REPAIR_ATTEMPTS):
             disturbed = False
             try:
-                await self._write_all(self._own_service())
+                await self._write_all([*self._own_service(), *_flow_defaults()])
             except* ApiError:
                 disturbed = True  # somebody else wrote in between: look again
             if not disturbed:
@@ -103,6 +116,10 @@ class Bootstrap:
 
     def _noticed(self, changes: Iterable[Change]) -> None:
         if any(c.name == SERVICE_NAME and c.namespace == DEFAULT for c in changes):
+            self._disturbed.set()
+
+    def _noticed_flow(self, changes: Iterable[Change]) -> None:
+        if any(c.name in _FLOW_NAMES for c in changes):
             self._disturbed.set()
 
     async def _write_all(self, wanted: Iterable[tuple[_Object, _Fix]]) -> int:
@@ -150,6 +167,13 @@ class Bootstrap:
         if response.status >= 400:
             raise from_status(orjson.loads(answer), response.status)
         return answer
+
+
+_FLOW_NAMES = frozenset(o["metadata"]["name"] for o in flow_control.objects())
+
+
+def _flow_defaults() -> list[tuple[_Object, _Fix]]:
+    return [(o, reconcile_spec) for o in flow_control.objects()]
 
 
 def _rbac_fix(obj: Mapping[str, Any]) -> _Fix:
