@@ -164,14 +164,14 @@ class Kubelet:
             thresholds(config.eviction_hard),
             SimulatedGauges(runtime)
             if isinstance(runtime, SimulatedRuntime)
-            else MachineGauges(config.root_dir, runtime, self._tools.cgroups),
+            else MachineGauges(config, runtime, self._tools.cgroups),
             runtime,
             clock,
             self._recorder,
             config.node_name,
             active=lambda: [w.view() for w in self._workers.values() if w.evictable],
             static=lambda: [uid for uid, w in self._workers.items() if w.static],
-            evict=lambda uid, message: self._workers[uid].evict(message),
+            evict=self._evict,
             ended=lambda uid: uid not in self._workers or not self._workers[uid].active,
             changed=self._registration.hurry,
         )
@@ -436,6 +436,11 @@ class Kubelet:
         worker = self._workers.get(uid)
         if worker is not None:
             worker.wake()
+
+    def _evict(self, uid: str, message: str, disrupts: bool) -> None:
+        worker = self._workers.get(uid)
+        if worker is not None:
+            worker.evict(message, disrupts=disrupts)
 
     def _on_observed(self, uid: str, observed: Observed) -> None:
         del observed

@@ -101,6 +101,8 @@ class SimulatedRuntime:
         self.available = True
         # What eviction reads of the machine, by signal: available and capacity.
         self.readings: dict[str, tuple[int, int]] = {}
+        # And of a pod's emptyDirs, by the pod's name: bytes by volume.
+        self.stored: dict[str, dict[str, int]] = {}
         self.exec_handler: ExecHandler | None = None
         self.forward_handler: ForwardHandler | None = None
         self._streams = LocalStreams()

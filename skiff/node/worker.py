@@ -127,11 +127,11 @@ class PodWorker:
                 self._reporter.reconcile(mirror)
         self.wake()
 
-    def evict(self, message: str) -> None:
-        """End the pod for the node's sake."""
+    def evict(self, message: str, *, disrupts: bool) -> None:
+        """End the pod: for the node's sake (`disrupts`), or because it exceeds a limit."""
         if self._began_at is None and self._verdict is None and self._rejected is None:
             pod = self.view()
-            self._verdict = Verdict(EVICTED, message, disrupts=True)
+            self._verdict = Verdict(EVICTED, message, disrupts)
             self._tools.events.pod(pod, WARNING, EVICTED, message)
             self._begin_ending(FORCED_GRACE_S, self._tools.clock.now())
             self.wake()

@@ -1,15 +1,20 @@
 """Node-pressure eviction: what is decided (tables), and what a node does (virtual time)."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from skiff.aio.clock import LoopClock
+from skiff.aio.entropy import Entropy
 from skiff.api.resources import NODES
 from skiff.api.views.pod import Pod
 from skiff.node.cgroups import Cgroups
+from skiff.node.config import KubeletConfig
 from skiff.node.eviction.gauges import MachineGauges
+from skiff.node.eviction.limits import Stored, excess, is_limited
 from skiff.node.eviction.model import (
     DISK,
     MEMORY,
@@ -20,7 +25,9 @@ from skiff.node.eviction.model import (
     thresholds,
 )
 from skiff.node.eviction.plan import Pressure, message, met_thresholds, rank, refuse
+from skiff.node.resources import pod_limits
 from skiff.node.runtime import ContainerStats
+from skiff.node.simulated import SimulatedRuntime
 from tests.node.world import NODE, World, condition, container, pod, run
 
 MIB = 1 << 20
@@ -174,16 +181,96 @@ def test_a_node_that_runs_low_evicts_until_it_has_enough(monkeypatch):
     run(test)
 
 
-def test_the_machines_gauges(tmp_path: Path):
-    import asyncio
+LIMITED = {"limits": {"ephemeral-storage": "2Mi"}, "requests": {"ephemeral-storage": "1Mi"}}
 
-    from skiff.aio.clock import LoopClock
-    from skiff.aio.entropy import Entropy
-    from skiff.node.simulated import SimulatedRuntime
+
+def scratch(**spec: Any) -> Pod:
+    volumes = [
+        {"name": "v", "emptyDir": {"sizeLimit": "1Mi"}},
+        {"name": "m", "emptyDir": {"medium": "Memory"}},
+    ]
+    return made("a", volumes=volumes, **spec)
+
+
+@pytest.mark.parametrize(
+    ("resources", "volumes", "main", "told"),
+    [
+        ({}, {"v": MIB}, 9 * MIB, ""),
+        ({}, {"v": MIB + 1}, 0, 'Usage of EmptyDir volume "v" exceeds the limit "1Mi". '),
+        (LIMITED, {"v": MIB, "m": 9 * MIB}, MIB, ""),
+        (
+            LIMITED,
+            {"v": MIB},
+            MIB + 1,
+            "Pod ephemeral local storage usage exceeds the total limit of containers 2Mi. ",
+        ),
+    ],
+)
+def test_limits_of_local_storage(resources, volumes, main: int, told: str):
+    found = scratch(containers=[container(resources=resources)])
+    assert is_limited(found)
+    assert excess(found, Stored(volumes, {"main": main})) == told
+    assert not is_limited(made("a", "1Mi"))
+
+
+def test_a_container_has_a_limit_of_its_own():
+    found = made("a", containers=[container(resources=LIMITED), container("b")])
+    stored = Stored({}, {"main": 2 * MIB + 1})
+    assert "ephemeral-storage" in pod_limits(found)
+    assert excess(found, stored) == (
+        "Pod ephemeral local storage usage exceeds the total limit of containers 2Mi. "
+    )
+    two = made("a", containers=[container(resources=LIMITED), container("b", resources=LIMITED)])
+    assert excess(two, stored) == (
+        'Container main exceeded its local ephemeral storage limit "2Mi". '
+    )
+
+
+def test_a_pod_that_fills_its_volume_is_evicted():
+    async def test(w: World) -> None:
+        volumes = [{"name": "v", "emptyDir": {"sizeLimit": "1Mi"}}]
+        await w.create(pod("filler", volumes=volumes))
+        await w.create(pod("other", volumes=volumes))
+        for name in ("filler", "other"):
+            await w.running(name)
+        w.simulated.stored["filler"] = {"v": 2 * MIB}
+        found = await w.pod_until("filler", lambda p: p["status"]["phase"] == "Failed")
+        assert (found["status"]["reason"], found["status"]["message"]) == (
+            "Evicted",
+            'Usage of EmptyDir volume "v" exceeds the limit "1Mi". ',
+        )
+        assert not condition(found, "DisruptionTarget")
+        assert (await w.pod("other"))["status"]["phase"] == "Running"
+
+    run(test)
+
+
+def test_what_pods_keep_on_the_disk_is_measured(tmp_path: Path):
+    config = KubeletConfig("n", tmp_path, tmp_path / "logs")
+    found = scratch()
+    volume = tmp_path / "pods/a/volumes/kubernetes.io~empty-dir/v"
+    (volume / "deep").mkdir(parents=True)
+    (volume / "deep/file").write_bytes(b"x" * 100_000)
+    logs = tmp_path / "logs/_a_a/main"
+    logs.mkdir(parents=True)
+    (logs / "0.log").write_bytes(b"x" * 50_000)
 
     async def main() -> None:
         runtime = SimulatedRuntime(LoopClock(0.0), Entropy(1))
-        readings = await MachineGauges(tmp_path, runtime, None).read()
+        stored = (await MachineGauges(config, runtime, None).stored([found]))["a"]
+        assert 100_000 <= stored.volumes["v"] < 120_000
+        assert stored.volumes["m"] == 0
+        assert 50_000 <= stored.containers["main"] < 60_000
+        await runtime.close()
+
+    asyncio.run(main())
+
+
+def test_the_machines_gauges(tmp_path: Path):
+    async def main() -> None:
+        runtime = SimulatedRuntime(LoopClock(0.0), Entropy(1))
+        config = KubeletConfig("n", tmp_path, tmp_path / "logs")
+        readings = await MachineGauges(config, runtime, None).read()
         for signal in (MEMORY, DISK, PIDS):
             assert 0 < readings[signal].available <= readings[signal].capacity
         await runtime.close()

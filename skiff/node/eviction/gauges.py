@@ -1,5 +1,7 @@
 """The machine's gauges: how much memory, disk, inodes and processes are left, and who uses them."""
 
+import asyncio
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,6 +9,8 @@ from typing import Protocol
 
 from skiff.api.views.pod import Pod
 from skiff.node.cgroups import Cgroups
+from skiff.node.config import KubeletConfig
+from skiff.node.eviction.limits import Stored
 from skiff.node.eviction.model import (
     DISK,
     IMAGE_INODES,
@@ -22,6 +26,7 @@ from skiff.node.runtime import LABEL_CONTAINER_NAME, LABEL_POD_UID, Runtime, Run
 from skiff.node.simulated import SimulatedRuntime
 
 PROC = Path("/proc")
+EMPTY_DIRS = "kubernetes.io~empty-dir"
 
 
 class Gauges(Protocol):
@@ -33,12 +38,15 @@ class Gauges(Protocol):
     async def usages(self, pods: Sequence[Pod]) -> Usages:
         """What the pods' containers use."""
 
+    async def stored(self, pods: Sequence[Pod]) -> Mapping[str, Stored]:
+        """What the pods keep on the disk, by uid."""
+
 
 class MachineGauges:
-    """This machine's. `root_dir` is on the node's file system; the runtime says where its images are."""
+    """This machine's. The runtime says where its images are."""
 
-    def __init__(self, root_dir: Path, runtime: Runtime, cgroups: Cgroups | None) -> None:
-        self._root_dir = root_dir
+    def __init__(self, config: KubeletConfig, runtime: Runtime, cgroups: Cgroups | None) -> None:
+        self._config = config
         self._runtime = runtime
         self._cgroups = cgroups
         self._images: Path | None = None
@@ -48,7 +56,7 @@ class MachineGauges:
         memory = _meminfo()
         if "MemAvailable" in memory:
             found[MEMORY] = Reading(memory["MemAvailable"], memory["MemTotal"])
-        _add_filesystem(found, self._root_dir, DISK, INODES)
+        _add_filesystem(found, self._config.root_dir, DISK, INODES)
         images = await self._image_store()
         if images is not None:
             _add_filesystem(found, images, IMAGES, IMAGE_INODES)
@@ -62,6 +70,27 @@ class MachineGauges:
                 count = self._cgroups.processes(pod)
                 found.setdefault(pod.metadata.uid, {})[""] = Usage(processes=count)
         return found
+
+    async def stored(self, pods: Sequence[Pod]) -> Mapping[str, Stored]:
+        usages = await container_usages(self._runtime)
+        return {
+            pod.metadata.uid: await asyncio.to_thread(
+                self._stored, pod, usages.get(pod.metadata.uid, {})
+            )
+            for pod in pods
+        }
+
+    def _stored(self, pod: Pod, usages: Mapping[str, Usage]) -> Stored:
+        meta = pod.metadata
+        volumes = self._config.pod_dir(meta.uid) / "volumes" / EMPTY_DIRS
+        logs = self._config.pod_log_dir(meta.namespace, meta.name, meta.uid)
+        return Stored(
+            {v.name: tree_bytes(volumes / v.name) for v in pod.spec.volumes if v.empty_dir},
+            {
+                c.name: usages.get(c.name, Usage()).disk_bytes + tree_bytes(logs / c.name)
+                for c in (*pod.spec.init_containers, *pod.spec.containers)
+            },
+        )
 
     async def _image_store(self) -> Path | None:
         if self._images is None:
@@ -85,6 +114,22 @@ class SimulatedGauges:
     async def usages(self, pods: Sequence[Pod]) -> Usages:
         del pods
         return await container_usages(self._runtime)
+
+    async def stored(self, pods: Sequence[Pod]) -> Mapping[str, Stored]:
+        return {
+            pod.metadata.uid: Stored(self._runtime.stored.get(pod.metadata.name, {}))
+            for pod in pods
+        }
+
+
+def tree_bytes(top: Path) -> int:
+    """What a directory's files take on the disk. It may change or go meanwhile."""
+    total = 0
+    for directory, _, files in os.walk(top):
+        for name in files:
+            with contextlib.suppress(OSError):
+                total += Path(directory, name).lstat().st_blocks * 512
+    return total
 
 
 async def container_usages(runtime: Runtime) -> dict[str, dict[str, Usage]]:

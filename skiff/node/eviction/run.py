@@ -1,5 +1,6 @@
 """The loop: every ten seconds it reads the gauges, tells the node's conditions, and while there is too
-little, evicts a pod at a time and waits until that has made room.
+little, evicts a pod at a time and waits until that has made room. Pods that exceed limits of their
+own on the disk go all at once.
 
 What only the node holds goes first: images that nothing uses and that can be pulled again, when the
 disk is what is short. Images that were never in a registry stay.
@@ -16,6 +17,7 @@ from skiff.api.views.container import ObjectReference
 from skiff.api.views.pod import Pod
 from skiff.client.events import EventRecorder
 from skiff.node.eviction.gauges import Gauges
+from skiff.node.eviction.limits import excess, is_limited
 from skiff.node.eviction.model import DISK_PRESSURE, SIGNALS, Threshold
 from skiff.node.eviction.plan import (
     Pressure,
@@ -36,7 +38,7 @@ log = logging.getLogger(__name__)
 
 
 class Evictions:
-    """See the module's text. A component. `evict(uid, message)` ends a pod; `active` lists the pods that
+    """See the module's text. A component. `evict(uid, message, disrupts)` ends a pod; `active` lists the pods that
     may be evicted, `static` the uids of those that may not, `ended` says whether a pod is cleaned up;
     `changed` is called when the conditions are others (`conditions`)."""
 
@@ -51,7 +53,7 @@ class Evictions:
         *,
         active: Callable[[], Sequence[Pod]],
         static: Callable[[], Collection[str]],
-        evict: Callable[[str, str], None],
+        evict: Callable[[str, str, bool], None],
         ended: Callable[[str], bool],
         changed: Callable[[], None],
     ) -> None:
@@ -74,10 +76,12 @@ class Evictions:
         await self._look()
         started()
         while True:
-            evicted = await self._relieve()
-            if evicted:
-                await self._cleaned_up(evicted)
-            else:
+            evicted = await self._enforce_limits()
+            if not evicted and (uid := await self._relieve()):
+                evicted = [uid]
+            for uid in evicted:
+                await self._cleaned_up(uid)
+            if not evicted:
                 await self._clock.sleep(PERIOD_S)
 
     async def _look(self) -> tuple[list[Threshold], Readings]:
@@ -113,9 +117,24 @@ class Evictions:
                 log.warning("pod %s is critical: it is not evicted", pod.metadata.name)
                 continue
             uid = pod.metadata.uid
-            self._evict(uid, message(pod, met[0], readings, usages.get(uid, {})))
+            self._evict(uid, message(pod, met[0], readings, usages.get(uid, {})), True)
             return uid
         return ""
+
+    async def _enforce_limits(self) -> list[str]:
+        """Evict what exceeds limits of its own; the uids."""
+        static = self._static()
+        limited = [p for p in self._active() if is_limited(p) and not is_critical(p, static)]
+        if not limited:
+            return []
+        stored = await self._gauges.stored(limited)
+        evicted = []
+        for pod in limited:
+            text = excess(pod, stored[pod.metadata.uid])
+            if text:
+                self._evict(pod.metadata.uid, text, False)
+                evicted.append(pod.metadata.uid)
+        return evicted
 
     async def _cleaned_up(self, uid: str) -> None:
         deadline = self._clock.monotonic() + CLEANUP_S
