@@ -2,8 +2,9 @@
 
 import pytest
 
+from skiff.aio.clock import rfc3339
 from skiff.api.errors import TooManyRequests
-from skiff.api.resources import DEPLOYMENTS, PODDISRUPTIONBUDGETS, PODS
+from skiff.api.resources import DAEMONSETS, DEPLOYMENTS, PODDISRUPTIONBUDGETS, PODS
 from skiff.api.views.core import Pod
 from skiff.api.views.policy import PodDisruptionBudget, PodDisruptionBudgetSpec
 from skiff.controllers.disruption import assess, share, still_disrupted
@@ -113,3 +114,106 @@ def test_an_eviction_waits_for_its_budget() -> None:
         await world.until(allowed)
 
     run(test, play=True)
+
+
+def budget(selector=None, **spec):
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": {"name": "b", "namespace": "default"},
+        "spec": {"selector": {"matchLabels": {"app": "web"}}, **spec},
+    }
+
+
+def bare_pod(name: str, owner=None):
+    meta = {"name": name, "labels": {"app": "web"}}
+    if owner:
+        meta["ownerReferences"] = [owner]
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": meta,
+        "spec": {"containers": [{"name": "c", "image": "x"}]},
+    }
+
+
+async def told(world: World, reason: str):
+    async def check():
+        status = (await world.client.get(PODDISRUPTIONBUDGETS, "b", "default"))["status"]
+        found = {c["type"]: c for c in status.get("conditions", ())}.get("DisruptionAllowed", {})
+        return found.get("reason") == reason and (status, found)
+
+    return await world.until(check)
+
+
+def test_nothing_may_go_where_no_size_can_be_found() -> None:
+    async def test(world: World) -> None:
+        owner = {
+            "apiVersion": "apps/v1", "kind": "DaemonSet", "name": "d", "uid": "u", "controller": True,
+        }  # fmt: skip
+        await world.client.create(PODS, bare_pod("p", owner), "default")
+        await world.client.create(PODDISRUPTIONBUDGETS, budget(maxUnavailable=1))
+        status, condition = await told(world, "SyncFailed")
+        words = "daemonsets.apps does not implement the scale subresource"
+        assert condition["message"] == words
+        assert status["disruptionsAllowed"] == 0 and "observedGeneration" not in condition
+        assert await world.events("CalculateExpectedPodCountFailed") == [
+            f"Failed to calculate the number of expected pods: {words}"
+        ]
+        assert DAEMONSETS.plural == "daemonsets"
+
+    run(test, without=("garbage-collector-controller",))
+
+
+def test_pods_without_a_controller_are_told_of() -> None:
+    async def test(world: World) -> None:
+        await world.client.create(PODS, bare_pod("p"), "default")
+        await world.client.create(PODDISRUPTIONBUDGETS, budget(minAvailable="50%"))
+        status, _ = await told(world, "InsufficientPods")
+        assert status["expectedPods"] == 0
+        assert "were found to be unmanaged" in (await world.events("UnmanagedPods"))[0]
+        await world.client.patch(
+            PODDISRUPTIONBUDGETS, "b", "default", {"spec": {"minAvailable": None}}
+        )
+        await told(world, "InsufficientPods")
+
+    run(test, play=True)
+
+
+def test_conditions_of_others_stay() -> None:
+    async def test(world: World) -> None:
+        await world.client.create(PODDISRUPTIONBUDGETS, budget(minAvailable=0))
+        status, _ = await told(world, "InsufficientPods")
+        other = {
+            "type": "Other", "status": "True", "reason": "R", "message": "m",
+            "lastTransitionTime": "2023-11-14T00:00:00Z",
+        }  # fmt: skip
+        patch = {"status": {"conditions": [*status["conditions"], other]}}
+        await world.client.patch(PODDISRUPTIONBUDGETS, "b", "default", patch, subresource="status")
+        await world.client.create(PODS, bare_pod("p"), "default")
+        status, _ = await told(world, "SufficientPods")
+        assert {c["type"] for c in status["conditions"]} == {"DisruptionAllowed", "Other"}
+
+    run(test, play=True)
+
+
+def test_a_disruption_that_did_not_happen_is_taken_back() -> None:
+    async def test(world: World) -> None:
+        await world.client.create(PODS, bare_pod("p"), "default")
+        condition = {
+            "type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler",
+            "lastTransitionTime": rfc3339(world.clock.now()),
+        }  # fmt: skip
+        await world.client.patch(
+            PODS, "p", "default", {"status": {"conditions": [condition]}}, "strategic", "status"
+        )
+
+        async def over():
+            found = (await world.client.get(PODS, "p", "default"))["status"]["conditions"]
+            (one,) = [c for c in found if c["type"] == "DisruptionTarget"]
+            return one["status"] == "False" and "reason" not in one
+
+        assert not await over()
+        await world.until(over, 200)
+
+    run(test)
