@@ -177,6 +177,9 @@ class Resizer:
         wanted = container_resources(pod, container, memory)
         try:
             if before != wanted:
+                await self._check_usage(
+                    change, before.memory_limit_bytes, wanted.memory_limit_bytes
+                )
                 if tools.cgroups is not None:
                     tools.cgroups.lift_pod(pod)
                 if before.cpu_quota_us and not wanted.cpu_quota_us:
@@ -194,6 +197,22 @@ class Resizer:
             if tools.cgroups is not None and not self._updating:
                 tools.cgroups.make_pod(pod)
             tools.woken(pod.metadata.uid)
+
+    async def _check_usage(self, change: _Change, before: int, wanted: int) -> None:
+        """Refuse a memory limit that the container exceeds already: the kernel would kill it. Limits are
+        bytes, 0 none. Raises RuntimeRemoteError."""
+        if not wanted or (before and wanted >= before):
+            return
+        used = [
+            s.memory_usage_bytes
+            for s in await self._tools.runtime.container_stats()
+            if s.id == change.seen.status.id
+        ]
+        if used and used[0] >= wanted:
+            raise RuntimeRemoteError(
+                "cannot decrease memory limits: attempting to set container "
+                f'"{change.container.name}" memory limit ({wanted}) below current usage ({used[0]})'
+            )
 
 
 def _with(container: AnyContainer, resources: ResourceRequirements) -> AnyContainer:

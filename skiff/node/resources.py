@@ -25,6 +25,7 @@ MIN_QUOTA_US = 1000
 GUARANTEED_OOM_SCORE = -997
 BEST_EFFORT_OOM_SCORE = 1000
 CRITICAL_PRIORITY = 2_000_000_000
+NODE_CRITICAL = "system-node-critical"
 HUGEPAGES = "hugepages-"
 
 Amounts = Mapping[str, Quantity]
@@ -64,21 +65,46 @@ def container_resources(
 
 def oom_score_adj(pod: Pod, container: AnyContainer, memory_capacity_bytes: int) -> int:
     """Who is killed first when memory runs out: BestEffort, then those that use more than they asked for."""
-    if (pod.spec.priority or 0) >= CRITICAL_PRIORITY:
+    if pod.spec.priority_class_name == NODE_CRITICAL and (
+        (pod.spec.priority or 0) >= CRITICAL_PRIORITY
+    ):
         return GUARANTEED_OOM_SCORE
     qos = qos_class(pod)
     if qos == GUARANTEED:
         return GUARANTEED_OOM_SCORE
     if qos == BEST_EFFORT:
         return BEST_EFFORT_OOM_SCORE
-    given = container.resources or ResourceRequirements()
-    request = given.requests.get("memory", given.limits.get("memory"))
-    wanted = parse(request).whole() if request else 0
+    wanted = _memory_request(container) + _unassigned_memory(pod)
+    if any(
+        c.name == container.name and kind_of_init(c) is Kind.SIDECAR
+        for c in pod.spec.init_containers
+    ):
+        # What serves the others does not go before them.
+        wanted = max(wanted, min(_memory_request(c) for c in pod.spec.containers))
     score = 1000 - 1000 * wanted // max(memory_capacity_bytes, 1)
     floor = 1000 + GUARANTEED_OOM_SCORE
     if score < floor:
         return floor
     return score - 1 if score == BEST_EFFORT_OOM_SCORE else score
+
+
+def _memory_request(container: AnyContainer) -> int:
+    given = container.resources or ResourceRequirements()
+    request = given.requests.get("memory", given.limits.get("memory"))
+    return parse(request).whole() if request else 0
+
+
+def _unassigned_memory(pod: Pod) -> int:
+    """Each container's share of what the pod as a whole asks for beyond what its containers do."""
+    whole = pod.spec.resources.requests.get("memory") if pod.spec.resources else None
+    if whole is None:
+        return 0
+    sharing = [
+        *pod.spec.containers,
+        *(c for c in pod.spec.init_containers if kind_of_init(c) is Kind.SIDECAR),
+    ]
+    left = parse(whole).whole() - sum(_memory_request(c) for c in sharing)
+    return max(0, left) // len(sharing)
 
 
 def pod_requests(pod: Pod) -> dict[str, Quantity]:

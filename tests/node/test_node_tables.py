@@ -73,6 +73,24 @@ def test_quality_of_service_and_who_is_killed_first(resources, qos, score):
     assert oom_score_adj(made, made.spec.containers[0], MEMORY) == score
 
 
+def test_a_sidecar_is_not_killed_before_those_that_it_serves():
+    sidecar = {"name": "s", "restartPolicy": "Always"}
+    made = pod(res({"memory": "5Gi"}), res({"memory": "2Gi"}), initContainers=[sidecar])
+    assert oom_score_adj(made, made.spec.init_containers[0], MEMORY) == 800
+
+
+def test_memory_that_only_the_pod_asks_for_counts_for_each_container():
+    made = pod(res({"memory": "1Gi"}), {}, resources={"requests": {"memory": "5Gi"}})
+    scores = [oom_score_adj(made, c, MEMORY) for c in made.spec.containers]
+    assert scores == [700, 800]
+
+
+def test_only_what_the_node_needs_is_never_killed():
+    for name, score in (("system-node-critical", -997), ("system-cluster-critical", 1000)):
+        made = pod({}, priority=2_000_001_000, priorityClassName=name)
+        assert oom_score_adj(made, made.spec.containers[0], MEMORY) == score
+
+
 def test_a_pods_requests_count_sidecars_and_the_largest_init_container():
     made = pod(
         res({"cpu": "1"}), res({"cpu": "500m"}),

@@ -3,6 +3,7 @@
 import pytest
 
 from skiff.api.resources import PODS
+from skiff.node.simulated import MEMORY_BYTES
 from tests.node.world import World, condition, container, pod, run, status_of
 
 
@@ -65,6 +66,31 @@ def test_a_resize_policy_may_restart_the_container():
         )
         assert status_of(found)["resources"] == amounts("300m", "200Mi")
         await w.event("web", "Killing", "Container main resize requires restart, will be restarted")
+
+    run(test)
+
+
+def test_a_memory_limit_below_what_is_used_is_not_set():
+    async def test(w: World) -> None:
+        await w.create(pod("web", container(resources=amounts("1"))))
+        await w.running("web")
+        await resize(w, "web", main=amounts("1", "10Ki"))
+        found = await w.pod_until(
+            "web", lambda p: condition(p, "PodResizeInProgress").get("reason")
+        )
+        told = condition(found, "PodResizeInProgress")
+        assert (told["status"], told["reason"]) == ("True", "Error")
+        assert told["message"] == (
+            'cannot decrease memory limits: attempting to set container "main" memory limit (10240) '
+            f"below current usage ({MEMORY_BYTES})"
+        )
+        assert not condition(found, "PodResizePending")
+        assert status_of(found)["resources"] == amounts("1")
+        assert status_of(found)["allocatedResources"] == amounts("1", "10Ki")["requests"]
+        await resize(w, "web", main=amounts("2"))
+        found = await w.pod_until("web", lambda p: status_of(p)["resources"] == amounts("2"))
+        assert not condition(found, "PodResizeInProgress")
+        assert status_of(found)["restartCount"] == 0
 
     run(test)
 
