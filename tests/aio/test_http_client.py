@@ -271,3 +271,16 @@ def test_head_and_interim_responses() -> None:
         assert (await client.request("POST", "/", body=b"q")).body == b"z"
 
     run(serve, check)
+
+
+def test_lines_may_end_without_a_carriage_return() -> None:
+    async def serve(r: asyncio.StreamReader, w: asyncio.StreamWriter) -> None:
+        await head(r)
+        # As a web server passes on what a script wrote.
+        w.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\nX: y\n\n{}")
+
+    async def check(client: HttpClient) -> None:
+        answer = await client.request("GET", "/")
+        assert (answer.status, answer.headers["x"], answer.body) == (200, "y", b"{}")
+
+    run(serve, check)

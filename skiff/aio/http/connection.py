@@ -40,6 +40,10 @@ class ClientResponse:
     body: bytes
 
 
+_DELIMITING = frozenset(("content-length", "transfer-encoding"))
+"""Headers that say where the body ends; without them it ends with the connection."""
+
+
 class Connection(asyncio.Protocol):
     """See the module's text. Implements `message.RawConnection` once it is upgraded."""
 
@@ -47,6 +51,8 @@ class Connection(asyncio.Protocol):
         self._transport: Any = None
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpResponseParser(self)
+        # Lines may end without a CR (RFC 9112 section 2.2): scripts' answers do.
+        self._parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=True)
         self.closed = False
         self.busy = False
         self.idle_since = 0.0
@@ -202,6 +208,8 @@ class Connection(asyncio.Protocol):
             self._complete = True
             self._wake_reader()
             return not self._tls  # plain TCP: the peer may still read
+        if self._status and not self._complete and not self._headers.keys() & _DELIMITING:
+            self._finish()  # the body is what came until the end (RFC 9112 section 6.3)
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
