@@ -27,6 +27,14 @@ NOT_READY = "node.kubernetes.io/not-ready"
         ([Toleration(key=NOT_READY, operator="Exists", effect="NoSchedule")], 0.0),
         ([Toleration(key=NOT_READY, value="x")], 0.0),
         ([Toleration(key=NOT_READY, value="")], None),
+        # Of several that match, the first counts.
+        (
+            [
+                Toleration(operator="Exists"),
+                Toleration(key=NOT_READY, operator="Exists", toleration_seconds=300),
+            ],
+            None,
+        ),
     ],
 )
 def test_when_a_pod_must_leave(tolerations, expected) -> None:

@@ -111,16 +111,16 @@ def eviction_in_s(
     """Seconds until a pod with these tolerations must leave: 0 at once, None never. Pure.
 
     Counted from when the newest of the taints was added (those that do not say it: from when they
-    were noticed); the shortest toleration that applies decides.
+    were noticed). For each taint the first toleration that matches counts; the shortest decides.
     """
     if not taints:
         return NEVER
     used: list[Toleration] = []
     for taint in taints:
-        matching = [t for t in tolerations if tolerates(t, taint)]
-        if not matching:
+        first = next((t for t in tolerations if tolerates(t, taint)), None)
+        if first is None:
             return 0.0
-        used += matching
+        used.append(first)
     limits = [t.toleration_seconds for t in used if t.toleration_seconds is not None]
     if not limits:
         return NEVER
