@@ -16,7 +16,7 @@ from skiff.api.resources import (
 )
 from skiff.server.admission.pod_resources import pod_sum
 from skiff.server.admission.quota import Ledger, ResourceQuota
-from skiff.server.admission.quota.usage import in_scopes, usage_of
+from skiff.server.admission.quota.usage import in_scopes, storage_of, usage_of
 from skiff.server.seams import Attributes, User
 from tests.server.objects import FakeObjects
 
@@ -243,3 +243,30 @@ def test_used_is_always_what_is_visible_or_admitted(moves):
 def test_usage_counts_each_object_under_its_group(objects):
     assert set(usage_of(("apps", "deployments"), {"metadata": {}}, 0)) == {"count/deployments.apps"}
     assert not in_scopes({"scopes": ["BestEffort"]}, ("", "services"), {})
+
+
+def test_resource_claims_count_their_devices_by_class():
+    def exactly(name, **how):
+        return {"name": "r", "exactly": {"deviceClassName": name, **how}}
+
+    choices = [
+        {"deviceClassName": "gpu", "allocationMode": "ExactCount", "count": 4},
+        {"deviceClassName": "gpu", "allocationMode": "ExactCount", "count": 2},
+        {"deviceClassName": "fpga", "allocationMode": "All"},
+    ]
+    requests = [
+        exactly("gpu", allocationMode="ExactCount", count=3),
+        exactly("nic"),
+        {"name": "s", "firstAvailable": choices},
+    ]
+    claim = {"metadata": {"name": "x"}, "spec": {"devices": {"requests": requests}}}
+    used = usage_of(("resource.k8s.io", "resourceclaims"), claim, 0)
+    assert {name: str(amount) for name, amount in used.items()} == {
+        "count/resourceclaims.resource.k8s.io": "1",
+        "gpu.deviceclass.resource.k8s.io/devices": "7",
+        "nic.deviceclass.resource.k8s.io/devices": "1",
+        "fpga.deviceclass.resource.k8s.io/devices": "32",
+    }
+    assert storage_of("a.b.deviceclass.resource.k8s.io/devices") == (
+        "resource.k8s.io", "resourceclaims",
+    )  # fmt: skip

@@ -14,6 +14,10 @@ Storage = tuple[str, str]
 ONE = Quantity(10**9)
 ZERO = Quantity(0)
 _CLASS_SUFFIX = ".storageclass.storage.k8s.io/"
+_DEVICES_SUFFIX = ".deviceclass.resource.k8s.io/devices"
+_DEVICE_CLAIMS = ("resource.k8s.io", "resourceclaims")
+_DEVICES_MAX = 32
+"""The most devices that one allocation can hold (AllocationResultsMaxSize)."""
 _CLASS_BETA = "volume.beta.kubernetes.io/storage-class"
 # Core kinds whose number has a short name of its own.
 _COUNTED = frozenset({"configmaps", "replicationcontrollers", "resourcequotas", "secrets"})
@@ -40,6 +44,8 @@ def storage_of(name: str) -> Storage | None:
         return "", name
     if name in _SERVICE_NAMES:
         return "", "services"
+    if name.endswith(_DEVICES_SUFFIX):
+        return _DEVICE_CLAIMS
     if name in ("persistentvolumeclaims", "requests.storage") or _CLASS_SUFFIX in name:
         return "", "persistentvolumeclaims"
     if name in _POD_NAMES or name.startswith(("requests.", "limits.", "hugepages-")):
@@ -51,6 +57,8 @@ def usage_of(storage: Storage, obj: Object, now: float) -> Usage:
     """Everything that the object uses, by the names that quotas limit."""
     used: Usage = {count_name(storage): ONE}
     group, plural = storage
+    if storage == _DEVICE_CLAIMS:
+        used.update(_devices(obj))
     if group:
         return used
     if plural == "pods":
@@ -127,6 +135,26 @@ def _claim(claim: Object) -> Usage:
         if name:
             used[f"{name}{_CLASS_SUFFIX}requests.storage"] = amount
     return used
+
+
+def _devices(claim: Object) -> Usage:
+    """A resource claim's devices by class: of alternatives, the most that one of them takes."""
+    numbers: dict[str, int] = {}
+    for request in ((claim.get("spec") or {}).get("devices") or {}).get("requests") or ():
+        most: dict[str, int] = {}
+        for choice in request.get("firstAvailable") or [request.get("exactly") or {}]:
+            if name := choice.get("deviceClassName"):
+                most[name] = max(most.get(name, 0), _device_count(choice))
+        for name, number in most.items():
+            numbers[name] = numbers.get(name, 0) + number
+    return {f"{name}{_DEVICES_SUFFIX}": _whole(number) for name, number in numbers.items()}
+
+
+def _device_count(request: Mapping[str, Any]) -> int:
+    mode = request.get("allocationMode", "ExactCount")
+    if mode == "All":
+        return _DEVICES_MAX
+    return int(request.get("count", 1)) if mode == "ExactCount" else 1
 
 
 def unspecified(pod: Object, names: Iterable[str]) -> str:
