@@ -409,7 +409,14 @@ class Kubelet:
             return pressed
         others = self._neighbours(pod.metadata.uid)
         node = self._nodes.get(self._config.node_name) or self._registration.node
-        return admit(pod, others, node, self.allocatable, self._config.allowed_unsafe_sysctls)
+        return admit(
+            pod,
+            others,
+            node,
+            self.allocatable,
+            self._config.allowed_unsafe_sysctls,
+            static=static,
+        )
 
     async def _work(self, worker: PodWorker, pod: Pod) -> None:
         try:

@@ -192,6 +192,14 @@ def test_containers_that_the_runtime_lost_are_started_again():
             "SysctlForbidden",
             'Pod was rejected: forbidden sysctl: "kernel.msgmax" not allowlisted',
         ),
+        (
+            {
+                "nodeSelector": {"disk": "ssd"},
+                "containers": [container(resources={"requests": {"cpu": "9"}})],
+            },
+            "OutOfcpu",
+            "Pod was rejected: Node didn't have enough resource: cpu, requested: 9000, used: 0, capacity: 4000",
+        ),
     ],
 )
 def test_pods_that_do_not_fit_are_rejected(spec, reason: str, message: str):
@@ -207,6 +215,32 @@ def test_pods_that_do_not_fit_are_rejected(spec, reason: str, message: str):
         await w.gone("big")
 
     run(test, capacity={"cpu": "4"})
+
+
+def test_a_taint_that_drives_pods_away_lets_none_in():
+    async def test(w: World) -> None:
+        taints = [
+            {"key": "a", "effect": "NoSchedule"},
+            {"key": "b", "value": "1", "effect": "NoExecute"},
+        ]
+        await w.client.patch(NODES, NODE, "", {"spec": {"taints": taints}})
+
+        async def tainted() -> bool:
+            node = w.kubelet._nodes.get(NODE)
+            return node is not None and len(node.spec.taints) == 2
+
+        await w.until(tainted)
+        await w.create(pod("kept-away"))
+        found = await w.pod_until("kept-away", lambda p: p["status"].get("phase") == "Failed")
+        assert (found["status"]["reason"], found["status"]["message"]) == (
+            "TaintToleration",
+            "Pod was rejected: Predicate TaintToleration failed: "
+            "node(s) had taints that the pod didn't tolerate",
+        )
+        await w.create(pod("let-in", tolerations=[{"key": "b", "value": "1"}]))
+        await w.running("let-in")
+
+    run(test)
 
 
 def test_host_ports_are_given_out_once():

@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from skiff.api.quantity import parse
+from skiff.api.taints import tolerated
+from skiff.api.views.core import Taint
 from skiff.api.views.pod import Pod
 from skiff.node.eviction.model import (
     DISK_PRESSURE,
@@ -29,7 +31,7 @@ from skiff.node.resources import CRITICAL_PRIORITY, pod_requests
 
 EVICTED = "Evicted"
 TRANSITION_S = 300.0
-MEMORY_TAINT = "node.kubernetes.io/memory-pressure"
+MEMORY_TAINT = Taint(key="node.kubernetes.io/memory-pressure", effect="NoSchedule")
 CONDITIONS = (MEMORY_PRESSURE, DISK_PRESSURE, PID_PRESSURE)
 
 Readings = Mapping[str, Reading]
@@ -68,19 +70,10 @@ def refuse(pod: Pod, conditions: Sequence[str], *, static: bool) -> Verdict | No
     if not conditions or static or is_critical(pod):
         return None
     if tuple(conditions) == (MEMORY_PRESSURE,) and (
-        qos_class(pod) != BEST_EFFORT or _tolerates_memory(pod)
+        qos_class(pod) != BEST_EFFORT or tolerated(pod.spec.tolerations, MEMORY_TAINT)
     ):
         return None
     return Verdict(EVICTED, f"The node had condition: [{' '.join(conditions)}]. ")
-
-
-def _tolerates_memory(pod: Pod) -> bool:
-    return any(
-        t.effect in ("", "NoSchedule")
-        and (t.key == MEMORY_TAINT or (not t.key and t.operator == "Exists"))
-        and (t.operator == "Exists" or not t.value)
-        for t in pod.spec.tolerations
-    )
 
 
 def rank(pods: Iterable[Pod], resource: str, usages: Usages) -> list[Pod]:

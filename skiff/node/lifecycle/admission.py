@@ -13,6 +13,7 @@ from functools import reduce
 
 from skiff.api.quantity import Quantity, parse
 from skiff.api.selectors import Requirement
+from skiff.api.taints import tolerated
 from skiff.api.views.affinity import NodeSelectorRequirement, NodeSelectorTerm
 from skiff.api.views.node import Node
 from skiff.api.views.pod import Pod
@@ -20,6 +21,7 @@ from skiff.node.lifecycle.status import Verdict
 from skiff.node.resources import pod_requests
 
 FORBIDDEN_SYSCTL = "SysctlForbidden"
+OS_LABEL = "kubernetes.io/os"
 # https://kubernetes.io/docs/tasks/administer-cluster/sysctl-cluster/#safe-and-unsafe-sysctls
 SAFE_SYSCTLS = (
     "kernel.shm_rmid_forced",
@@ -46,16 +48,20 @@ def admit(
     node: Node,
     allocatable: Mapping[str, str],
     allowed_sysctls: Iterable[str] = (),
+    *,
+    static: bool = False,
 ) -> Verdict | None:
     """Why the pod is refused, or None. `others` are the pods that the node already has;
-    `allowed_sysctls` are unsafe ones that the node's owner allows (a name, or a prefix with `*`)."""
+    `allowed_sysctls` are unsafe ones that the node's owner allows (a name, or a prefix with `*`);
+    a `static` pod is not kept away by taints. Of several reasons the first is told."""
     others = list(others)
     return (
-        _check_support(pod)
-        or _check_sysctls(pod, allowed_sysctls)
+        _check_sysctls(pod, allowed_sysctls)
+        or _check_support(pod)
+        or _check_resources(pod, others, {**_extended(node), **allocatable})
         or _check_affinity(pod, node)
         or _check_ports(pod, others)
-        or _check_resources(pod, others, {**_extended(node), **allocatable})
+        or (None if static else _check_taints(pod, node))
     )
 
 
@@ -126,6 +132,11 @@ def _whole(amount: Quantity) -> int:
 
 def _check_support(pod: Pod) -> Verdict | None:
     """What this node cannot do at all."""
+    if pod.metadata.labels.get(OS_LABEL, "linux") != "linux":
+        return Verdict(
+            "PodOSSelectorNodeLabelDoesNotMatch",
+            "Failed to admit pod as the `kubernetes.io/os` label doesn't match node label",
+        )
     if pod.spec.os is not None and pod.spec.os.name not in ("", "linux"):
         return Verdict(
             "PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS"
@@ -195,6 +206,14 @@ def _check_affinity(pod: Pod, node: Node) -> Verdict | None:
     if matches:
         return None
     return _failed("NodeAffinity", "node(s) didn't match Pod's node affinity/selector")
+
+
+def _check_taints(pod: Pod, node: Node) -> Verdict | None:
+    """Taints that would drive the pod away at once; where it may be placed is the scheduler's to say."""
+    for taint in node.spec.taints:
+        if taint.effect == "NoExecute" and not tolerated(pod.spec.tolerations, taint):
+            return _failed("TaintToleration", "node(s) had taints that the pod didn't tolerate")
+    return None
 
 
 def _term_matches(term: NodeSelectorTerm, node: Node) -> bool:
