@@ -116,7 +116,8 @@ ABSENT = "NXDOMAIN (nothing)"
         (f"_nothing._tcp.{WEB}", "SRV", ABSENT),
         (f"_http._udp.{WEB}", "SRV", ABSENT),
         (f"x.{WEB}", "A", ABSENT),
-        (f"10-244-0-2.{WEB}", "A", ABSENT),  # only headless Services have names for endpoints
+        (f"10-244-0-3.{WEB}", "A", ABSENT),  # no endpoint of it
+        (f"10-244-0-2.{WEB}", "AAAA", NOTHING),
         (f"db-3.{DB}", "A", ABSENT),  # not ready
         (f"db-0.{DB}", "AAAA", NOTHING),
         ("nope.default.svc.cluster.local", "A", ABSENT),
@@ -235,9 +236,33 @@ def test_headless_publishes_what_is_not_ready_where_asked_to() -> None:
     made = zone()
     unready = endpoint_slice(endpoint("10.244.0.5", ready=False), of="db")
     made.put(service("db", clusterIP="None"), [unready])
-    assert code(made, DB) == NOTHING
+    assert code(made, DB) == ABSENT
     made.put(service("db", clusterIP="None", publishNotReadyAddresses=True), [unready])
     assert answers(made, DB, "A") == ["10.244.0.5"]
+
+
+def test_endpoints_of_a_cluster_ip_have_names_too() -> None:
+    made = zone()
+    ends = [
+        endpoint("10.244.0.2"),
+        endpoint("10.244.0.3", hostname="web-0"),
+        endpoint("10.244.0.4", ready=False),
+        endpoint("10.244.0.5", ready=False, hostname="web-1"),
+    ]
+    made.put(service(), [endpoint_slice(*ends)])
+    assert answers(made, f"10-244-0-2.{WEB}", "A") == ["10.244.0.2"]
+    assert answers(made, f"web-0.{WEB}", "A") == ["10.244.0.3"]
+    assert answers(made, "3.0.244.10.in-addr.arpa", "PTR") == [f"web-0.{WEB}."]
+    for absent in ("10-244-0-3", "10-244-0-4", "web-1"):
+        assert code(made, f"{absent}.{WEB}") == ABSENT
+    made.put(service(clusterIP="None"), [])
+    assert code(made, f"10-244-0-2.{WEB}") == code(made, f"web-0.{WEB}") == ABSENT
+
+
+def test_an_address_is_no_external_name() -> None:
+    made = zone()
+    made.put(service(type="ExternalName", externalName="192.0.2.1"), [])
+    assert code(made, WEB) == ABSENT
 
 
 def test_headless_over_several_slices_has_each_address_once() -> None:

@@ -3,7 +3,7 @@
 Source: the Kubernetes DNS specification, sections 2.3 to 2.5.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from skiff.api.views.discovery import Endpoint, EndpointSlice
 from skiff.api.views.service import Service
@@ -31,7 +31,22 @@ def service_records(service: Service, slices: Sequence[EndpointSlice], domain: s
         _headless(records, owner, slices, spec.publish_not_ready_addresses)
     elif spec.cluster_ip:
         _cluster_ip(records, owner, service)
+        _host_names(records, owner, slices, spec.publish_not_ready_addresses)
     return records
+
+
+def endpoint_addresses(service: Service, slices: Sequence[EndpointSlice]) -> frozenset[str]:
+    """The addresses that a Service with a cluster IP has names for, made of the address itself. They
+    may be many and are rarely asked for: `Zone` answers when it is asked."""
+    if service.spec.type == "ExternalName" or service.spec.cluster_ip in ("", "None"):
+        return frozenset()
+    unready = service.spec.publish_not_ready_addresses
+    return frozenset(
+        address
+        for _, endpoint in _endpoints(slices, publish_not_ready=unready)
+        if not endpoint.hostname
+        for address in endpoint.addresses
+    )
 
 
 def _add(records: Records, name: bytes, rtype: int, data: bytes) -> None:
@@ -39,6 +54,13 @@ def _add(records: Records, name: bytes, rtype: int, data: bytes) -> None:
 
 
 def _external(records: Records, owner: bytes, target: str) -> None:
+    """An address is no name to refer to: CoreDNS has nothing for it, either."""
+    try:
+        wire.address_data(target)
+    except ValueError:
+        pass
+    else:
+        return
     try:
         _add(records, owner, wire.CNAME, wire.encode_name(target))
     except ValueError:
@@ -68,15 +90,36 @@ def _srv_name(port: str, protocol: str, owner: bytes) -> bytes:
 def _headless(
     records: Records, owner: bytes, slices: Sequence[EndpointSlice], publish_not_ready: bool
 ) -> None:
-    """Each published endpoint's addresses, under the Service's name and under a name of its own."""
-    records[owner] = []
+    """Each published endpoint's addresses, under the Service's name and under a name of its own. A
+    Service without any has no name either."""
+    for piece, endpoint in _endpoints(slices, publish_not_ready=publish_not_ready):
+        for address in endpoint.addresses:
+            _endpoint(records, owner, piece, endpoint.hostname, address)
+
+
+def _host_names(
+    records: Records, owner: bytes, slices: Sequence[EndpointSlice], publish_not_ready: bool
+) -> None:
+    """Pods' own names below a Service that has a cluster IP too."""
+    for _, endpoint in _endpoints(slices, publish_not_ready=publish_not_ready):
+        for address in endpoint.addresses if endpoint.hostname else ():
+            try:
+                rtype, data = wire.address_data(address)
+                name = wire.encode_name(endpoint.hostname)[:-1] + owner
+            except ValueError:
+                continue
+            _add(records, name, rtype, data)
+            _add(records, wire.reverse_name(address), wire.PTR, name)
+
+
+def _endpoints(
+    slices: Sequence[EndpointSlice], *, publish_not_ready: bool
+) -> Iterator[tuple[EndpointSlice, Endpoint]]:
     for piece in slices:
-        if piece.address_type not in ("IPv4", "IPv6"):
-            continue
-        for endpoint in piece.endpoints:
-            if publish_not_ready or _published(endpoint):
-                for address in endpoint.addresses:
-                    _endpoint(records, owner, piece, endpoint.hostname, address)
+        if piece.address_type in ("IPv4", "IPv6"):
+            for endpoint in piece.endpoints:
+                if publish_not_ready or _published(endpoint):
+                    yield piece, endpoint
 
 
 def _endpoint(

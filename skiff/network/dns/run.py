@@ -224,7 +224,7 @@ class DnsServer:
         }
         for namespace, name in names:
             service = self._services.get(name, namespace)
-            if service is not None and service.spec.cluster_ip == "None":
+            if service is not None and service.spec.cluster_ip:
                 self._update(namespace, name)
 
     def _namespace_changed(self, old: Namespace | None, new: Namespace | None) -> None:

@@ -3,7 +3,8 @@
 Records as the Kubernetes DNS specification 1.1.0 wants them
 (https://github.com/kubernetes/dns/blob/master/docs/specification.md): A/AAAA, SRV, PTR, CNAME for
 ExternalName, and `a-b-c-d.namespace.pod` names. As with CoreDNS, SRV is answered for a Service's
-plain name too, with all of its ports. The reverse names of the cluster's own address ranges
+plain name too, with all of its ports, and the endpoints of Services with a cluster IP have names as
+those of headless ones do. The reverse names of the cluster's own address ranges
 belong to the zone: who has no name does not exist, and nobody outside is asked. Pure.
 """
 
@@ -14,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from skiff.api.views.discovery import EndpointSlice
 from skiff.api.views.service import Service
 from skiff.network.dns import wire
-from skiff.network.dns.records import Records, service_records
+from skiff.network.dns.records import Records, endpoint_addresses, service_records
 
 TTL_S = 5
 """How long a client may keep an answer; as CoreDNS's kubernetes plugin has it."""
@@ -40,6 +41,7 @@ class Zone:
         self._answers: dict[tuple[bytes, int], wire.Answer] = {}
         self._aliases: dict[bytes, wire.Answer] = {}
         self._existing: dict[bytes, int] = defaultdict(int)
+        self._endpoints: dict[bytes, frozenset[str]] = {}
         self._namespaces: frozenset[bytes] = frozenset()
         self._serial = 0
         self._service_suffix = wire.encode_name(f"svc.{domain}")
@@ -60,10 +62,22 @@ class Zone:
         """Replace what `service` adds to the zone."""
         key = (service.metadata.namespace, service.metadata.name)
         self._set(key, service_records(service, slices, self.domain))
+        self._set_endpoints(key, endpoint_addresses(service, slices))
 
     def remove(self, namespace: str, name: str) -> None:
         """Take away what a Service added."""
         self._set((namespace, name), {})
+        self._set_endpoints((namespace, name), frozenset())
+
+    def _set_endpoints(self, key: Key, addresses: frozenset[str]) -> None:
+        try:
+            owner = wire.encode_name(f"{key[1]}.{key[0]}.svc.{self.domain}")
+        except ValueError:
+            return
+        if addresses:
+            self._endpoints[owner] = addresses
+        else:
+            self._endpoints.pop(owner, None)
 
     def set_namespaces(self, namespaces: Iterable[str]) -> None:
         """Which namespaces exist: `namespace.svc` and `namespace.pod` are names without records."""
@@ -89,6 +103,8 @@ class Zone:
             return self._negative(name, wire.NOERROR)
         if name.endswith(self._pod_suffix):
             return self._pod(name, rtype)
+        if _dashed(name[1 : name[0] + 1]) in self._endpoints.get(name[name[0] + 1 :], ()):
+            return self._address(name, rtype)
         return self._negative(name, wire.NXDOMAIN)
 
     def _at_label(self, name: bytes, length: int) -> bool:
@@ -174,10 +190,16 @@ class Zone:
 
     def _pod(self, name: bytes, rtype: int) -> wire.Answer:
         """`10-244-0-5.default.pod.cluster.local`: the address is the name, for namespaces that exist."""
-        address = _dashed(name[1 : name[0] + 1])
         rest = name[name[0] + 1 :]
         head = rest[: rest[0] + 1]
-        if address is None or head not in self._namespaces or rest[len(head) :] != self._pod_suffix:
+        if head not in self._namespaces or rest[len(head) :] != self._pod_suffix:
+            return self._no_name
+        return self._address(name, rtype)
+
+    def _address(self, name: bytes, rtype: int) -> wire.Answer:
+        """The address that the name's first label spells."""
+        address = _dashed(name[1 : name[0] + 1])
+        if address is None:
             return self._no_name
         kind, data = wire.address_data(address)
         if kind != rtype:
