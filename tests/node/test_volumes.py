@@ -173,6 +173,11 @@ def test_items_choose_names_and_modes(play):
             'error getting PVC "x": persistentvolumeclaim "x" not found',
         ),
         (
+            {"csi": {"driver": "e2e.example.com"}},
+            "kubernetes.io/csi: mounter.SetUpAt failed to get CSI client: driver name "
+            "e2e.example.com not found in the list of registered CSI drivers",
+        ),
+        (
             {"nfs": {"server": "s", "path": "/"}},
             'failed to get Plugin from volumeSpec for volume "v" err=no volume plugin matched',
         ),
@@ -404,6 +409,11 @@ def test_claims_lead_to_volumes_of_this_machine(play, tmp_path):
         )
         pod = pod_of([{"name": "v", "persistentVolumeClaim": {"claimName": "x", "readOnly": True}}])
         with pytest.raises(SetupFailed, match="not bound"):
+            await world.manager.setup(pod)
+        driver = {"spec": {"csi": {"driver": "d.example.com", "volumeHandle": "h"}}}
+        world.api.put("/api/v1/persistentvolumes/elsewhere", driver)
+        world.api.put(claim, {"spec": {"volumeName": "elsewhere"}, "status": {"phase": "Bound"}})
+        with pytest.raises(SetupFailed, match=r"driver name d\.example\.com not found"):
             await world.manager.setup(pod)
         world.api.put(claim, {"spec": {"volumeName": "pv"}, "status": {"phase": "Bound"}})
         await world.manager.setup(pod)

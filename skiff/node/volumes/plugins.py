@@ -219,6 +219,8 @@ async def _claim(context: Context, pod: Pod, volume: Volume, path: Path) -> Read
         if group is not None and not block:
             context.disk.give_to_group(where, group, only_if_needed=True)
         return Ready(where, readonly, block)
+    if bound.spec.csi is not None:
+        raise VolumeError(_no_driver(bound.spec.csi.driver))
     raise VolumeError(f'no volume plugin matched for persistent volume "{bound.metadata.name}"')
 
 
@@ -239,6 +241,20 @@ async def _image(context: Context, pod: Pod, volume: Volume, path: Path) -> Read
     del pod, volume
     context.disk.make_dir(path, IMAGE_DIR_MODE)
     return Ready(path, readonly=True)
+
+
+async def _csi(context: Context, pod: Pod, volume: Volume, path: Path) -> Ready:
+    del context, pod, path
+    assert volume.csi is not None
+    raise VolumeError(_no_driver(volume.csi.driver))
+
+
+def _no_driver(name: str) -> str:
+    """No driver registers with this node."""
+    return (
+        "kubernetes.io/csi: mounter.SetUpAt failed to get CSI client: driver name "
+        f"{name} not found in the list of registered CSI drivers"
+    )
 
 
 async def _unsupported(context: Context, pod: Pod, volume: Volume, path: Path) -> Ready:
@@ -262,5 +278,6 @@ PLUGINS = (
         _claim,
     ),
     Plugin(IMAGE_PLUGIN, lambda v: v.image is not None, _image),
+    Plugin("kubernetes.io~csi", lambda v: v.csi is not None, _csi),
     Plugin("unsupported", lambda _: True, _unsupported),
 )
