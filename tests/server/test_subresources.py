@@ -31,6 +31,16 @@ def test_scale() -> None:
         assert scale["spec"] == {"replicas": 3}
         assert scale["status"] == {"replicas": 0, "selector": "app=r"}
         assert scale["metadata"]["resourceVersion"] == made["metadata"]["resourceVersion"]
+        tables = {"accept": "application/json;as=Table;g=meta.k8s.io;v=v1,application/json"}
+        shown = (await w.call("GET", f"{APPS}/replicasets/r/scale", headers=tables)).json
+        assert shown["kind"] == "Table"
+        assert [c["name"] for c in shown["columnDefinitions"]] == [
+            "Name", "Desired", "Available", "Age"
+        ]  # fmt: skip
+        assert shown["rows"][0]["cells"][:3] == ["r", 3, 0]
+        names = {"accept": "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"}
+        shown = (await w.call("GET", f"{APPS}/replicasets/r/scale", headers=names)).json
+        assert (shown["kind"], shown["metadata"]) == ("PartialObjectMetadata", scale["metadata"])
         scale["spec"]["replicas"] = 5
         assert (await w.ok("PUT", f"{APPS}/replicasets/r/scale", scale))["spec"] == {"replicas": 5}
         stale = await w.call("PUT", f"{APPS}/replicasets/r/scale", scale)

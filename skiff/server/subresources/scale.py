@@ -9,16 +9,18 @@ import orjson
 
 from skiff.aio.http.message import Response
 from skiff.api.errors import BadRequest, UnsupportedMediaType
+from skiff.api.kinds.columns import AGE, NAME, Columns, columns, since
 from skiff.api.kinds.errors import FieldError, invalid_kind
 from skiff.api.patch import json_patch, merge_patch, strategic_patch
 from skiff.api.schema import decode_with, schema_of_kind
 from skiff.api.selectors import SelectorError, labels_selector, structured
-from skiff.server import negotiate
+from skiff.server import negotiate, table
 from skiff.server.engine import Engine, decode
 from skiff.server.options import WriteOptions, write_options
 from skiff.server.seams import Call
 from skiff.server.served import Served
-from skiff.server.verbs.answer import answer_object
+from skiff.server.shape import partial
+from skiff.server.verbs.answer import answer_object, include_of, shape_of
 from skiff.server.verbs.patch import (
     APPLY,
     JSON_PATCH,
@@ -34,6 +36,15 @@ Object = dict[str, Any]
 
 API_VERSION = "autoscaling/v1"
 KIND = "Scale"
+
+
+def _cells(scale: Object, now: float) -> list[Any]:
+    metadata = scale["metadata"]
+    wanted, there = scale["spec"].get("replicas", 0), scale["status"]["replicas"]
+    return [metadata["name"], wanted, there, since(metadata.get("creationTimestamp"), now)]
+
+
+COLUMNS = Columns(columns(NAME, "Desired:integer", "Available:integer", AGE), _cells)
 
 
 def of(obj: Object) -> Object:
@@ -76,7 +87,21 @@ def get(engine: Engine, call: Call, served: Served) -> Response:
     found = engine.get(served.resource, call.info.name, call.info.namespace)
     if found is None:
         raise served.not_found(call.info.name)
-    return answer_object(call, of(found))
+    return _answer(engine, call, of(found))
+
+
+def _answer(engine: Engine, call: Call, scale: Object) -> Response:
+    """The Scale in the form that the client wants."""
+    shape = shape_of(call)
+    if shape.form == "object":
+        return answer_object(call, scale)
+    if shape.form == "table":
+        version = {"resourceVersion": scale["metadata"]["resourceVersion"]}
+        value, now = orjson.dumps(scale), engine.clock.now()
+        out = table.of_objects(COLUMNS, [value], shape, now, include_of(call), version)
+    else:
+        out = partial(scale, f"meta.k8s.io/{shape.version}")
+    return Response(200, negotiate.encode(out, shape.media), shape.media)
 
 
 async def update(engine: Engine, call: Call, served: Served) -> Response:
@@ -171,4 +196,4 @@ async def _store(engine: Engine, target: Target, entry: Entry, scale: Object) ->
     engine.managed.updated(served, old, new, target.manager(), "scale", engine.now())
     target.subresource = ""  # to the kind it is a change of its spec
     value = await store_update(engine, target, entry, old, new)
-    return answer_object(call, of(orjson.loads(value)))
+    return _answer(engine, call, of(orjson.loads(value)))
