@@ -190,6 +190,24 @@ def conditions(
     return result
 
 
+# What a condition that has become false, or true, is called in events.
+_EVENTS = {
+    "MemoryPressure": ("NodeHasSufficientMemory", "NodeHasInsufficientMemory"),
+    "DiskPressure": ("NodeHasNoDiskPressure", "NodeHasDiskPressure"),
+    "PIDPressure": ("NodeHasSufficientPID", "NodeHasInsufficientPID"),
+    "Ready": ("NodeNotReady", "NodeReady"),
+}
+
+
+def transitions(before: Mapping[str, str], now: Sequence[Object]) -> list[str]:
+    """The reasons of events about conditions that changed. `before` is their status by type."""
+    return [
+        _EVENTS[c["type"]][c["status"] == "True"]
+        for c in now
+        if before.get(c["type"]) != c["status"]
+    ]
+
+
 def without_heartbeat(status: Mapping[str, Any]) -> Object:
     """The status apart from its times: what decides whether it is worth writing."""
     kept = dict(status)

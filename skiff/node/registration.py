@@ -9,7 +9,7 @@ Source: https://kubernetes.io/docs/concepts/architecture/nodes/#node-heartbeats
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from skiff.aio.clock import Clock, rfc3339_micro
@@ -24,6 +24,7 @@ from skiff.node.node_status import (
     new_node,
     node_labels,
     node_status,
+    transitions,
     without_heartbeat,
 )
 from skiff.node.runtime import Runtime, RuntimeRemoteError, RuntimeVersion
@@ -43,7 +44,8 @@ Object = dict[str, Any]
 
 class Registration:
     """See the module's text. `recovered` is called when runtime and network are ready again;
-    `pressures` tells which conditions of eviction hold."""
+    `pressures` tells which conditions of eviction hold; `tell(reason, message)` records an event about
+    the node."""
 
     def __init__(
         self,
@@ -54,7 +56,9 @@ class Registration:
         clock: Clock,
         recovered: Callable[[], None] = lambda: None,
         pressures: Callable[[], Collection[str]] = tuple,
+        tell: Callable[[str, str], None] = lambda reason, message: None,
     ) -> None:
+        self._tell = tell
         self._pressures = pressures
         self.registered = asyncio.Event()
         self.health = RuntimeHealth()
@@ -77,6 +81,7 @@ class Registration:
 
     async def run(self) -> None:
         """Register, then keep Node and Lease current until cancelled."""
+        self._tell("Starting", "Starting kubelet.")
         if self._config.register_node:
             await self._register()
         async with asyncio.TaskGroup() as group:
@@ -112,7 +117,8 @@ class Registration:
             self.version = await self._runtime.version()
         wanted["status"] = await self._status()
         try:
-            await self._client.create(NODES, wanted)
+            made = await self._client.create(NODES, wanted)
+            self._tell_changes({}, made["status"]["conditions"])
         except AlreadyExists:
             await self._client.update(NODES, self._config.node_name, "", self._reconciled)
         self.node = await self._client.read(Node, self._config.node_name)
@@ -166,7 +172,15 @@ class Registration:
         await self._client.patch(
             NODES, self._config.node_name, "", {"status": patch}, kind="strategic", subresource="status"
         )  # fmt: skip
+        before = {c["type"]: c["status"] for c in self._written.get("conditions", ())}
+        if not before:
+            before = {c.type: c.status for c in self.node.status.conditions}
+        self._tell_changes(before, status["conditions"])
         self._written, self._written_at = status, now
+
+    def _tell_changes(self, before: Mapping[str, str], now: Sequence[Object]) -> None:
+        for reason in transitions(before, now):
+            self._tell(reason, f"Node {self._config.node_name} status is now: {reason}")
 
     async def _status(self) -> Object:
         """The status as it is now, asking the runtime."""

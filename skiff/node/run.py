@@ -21,6 +21,7 @@ from skiff.aio.clock import Clock
 from skiff.aio.entropy import Entropy
 from skiff.aio.run import Component, Started
 from skiff.api.errors import ApiError, NotFound
+from skiff.api.views.container import ObjectReference
 from skiff.api.views.core import Secret, Service
 from skiff.api.views.node import Node
 from skiff.api.views.pod import Pod
@@ -54,7 +55,7 @@ from skiff.node.server import KubeletServer
 from skiff.node.simulated import SimulatedRuntime
 from skiff.node.static.manifest import is_mirror
 from skiff.node.static.run import StaticPods
-from skiff.node.tools import WARNING, NodeFacts, PodEvents, PodTools
+from skiff.node.tools import NORMAL, WARNING, NodeFacts, PodEvents, PodTools
 from skiff.node.volumes.disk import RealDisk
 from skiff.node.volumes.manager import VolumeManager
 from skiff.node.volumes.memory import MemoryDisk
@@ -132,6 +133,7 @@ class Kubelet:
             clock,
             recovered=self._hurry_all,
             pressures=lambda: self._evictions.conditions,
+            tell=self._tell_of_node,
         )
         events = PodEvents(self._recorder)
         if prober is None:
@@ -197,6 +199,11 @@ class Kubelet:
         ]  # fmt: skip
         found.sort(key=lambda w: w.active)
         return found[-1].view() if found else None
+
+    def _tell_of_node(self, reason: str, message: str) -> None:
+        name = self._config.node_name
+        about = ObjectReference(api_version="v1", kind="Node", name=name, uid=name)
+        self._recorder.record(about, NORMAL, reason, message)
 
     def _facts(self) -> NodeFacts:
         version = self._registration.version

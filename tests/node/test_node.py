@@ -46,6 +46,23 @@ def test_the_node_registers_with_what_it_has():
     )
 
 
+def test_what_becomes_of_the_node_is_told_in_events():
+    async def test(w: World) -> None:
+        await w.event(NODE, "Starting", "Starting kubelet.")
+        for reason in ("NodeHasSufficientMemory", "NodeHasNoDiskPressure", "NodeHasSufficientPID"):
+            await w.event(NODE, reason, f"Node {NODE} status is now: {reason}")
+        ready = await w.event(NODE, "NodeReady", f"Node {NODE} status is now: NodeReady")
+        assert ready["involvedObject"] == {
+            "apiVersion": "v1", "kind": "Node", "name": NODE, "uid": NODE,
+        }  # fmt: skip
+        w.simulated.available = False
+        await w.event(NODE, "NodeNotReady")
+        w.simulated.available = True
+        assert [r for _, r, _ in await w.events(NODE)].count("NodeHasSufficientMemory") == 1
+
+    run(test)
+
+
 def test_the_lease_is_renewed_and_the_status_rarely_written():
     async def test(w: World) -> None:
         await w.clock.sleep(30)
