@@ -44,15 +44,15 @@ class KubeletConfig:
     system_reserved: Mapping[str, str] = field(default_factory=dict)
     provider_id: str = ""
     allowed_unsafe_sysctls: tuple[str, ...] = ()
-    # Of the disk less must be left than Kubernetes' own 10 and 15 percent: who tries things out on a
-    # machine of his own often has it nearly full.
+    # Of the disk Kubernetes wants 10 and 15 percent left. That suits machines that are nodes and
+    # nothing else; on a laptop or in CI it would refuse pods while tens of GiB are free.
     eviction_hard: Mapping[str, str] = field(
         default_factory=lambda: {
             "memory.available": "100Mi",
-            "nodefs.available": "5%",
-            "nodefs.inodesFree": "5%",
-            "imagefs.available": "5%",
-            "imagefs.inodesFree": "5%",
+            "nodefs.available": "500Mi",
+            "nodefs.inodesFree": "1%",
+            "imagefs.available": "500Mi",
+            "imagefs.inodesFree": "1%",
         }
     )
     """Signals and what must be left of each, as an amount or a percentage."""
