@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from skiff.api.protobuf import Malformed, UnknownKind, decode, encode, known, layout, numbers
+from skiff.api import numbers
+from skiff.api.protobuf import Malformed, UnknownKind, decode, encode, known, layout
 from skiff.api.protobuf.decode import decode_message
 from skiff.api.protobuf.encode import encode_message
 from skiff.api.protobuf.layout import Field, Layout, layout_of

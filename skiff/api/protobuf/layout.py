@@ -9,7 +9,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, Final, NamedTuple
 
-from skiff.api.protobuf import leaves, numbers
+from skiff.api import numbers
+from skiff.api.protobuf import leaves
 from skiff.api.schema import Schema, definition
 from skiff.api.schema.model import MICRO_TIME, QUANTITY, TIME
 

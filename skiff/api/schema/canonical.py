@@ -1,4 +1,5 @@
-"""Makes the times and quantities of a checked object canonical, in place.
+"""Makes the times and quantities of a checked object canonical, in place, and drops what is false where
+that is the same as absent (`zeros.py`; other empty values the quick check has refused already).
 
 For each type a function is built that visits only the paths under which such leaves lie; for a Pod
 these are a handful of look-ups.
@@ -10,6 +11,7 @@ from typing import Any
 
 from skiff.api.schema.leaves import micro_time_text, quantity_text, time_text
 from skiff.api.schema.model import MICRO_TIME, QUANTITY, TIME, Schema
+from skiff.api.schema.zeros import vanishing
 
 # Takes a value, the container that holds it, and its key or index there.
 Visit = Callable[[Any, Any, Any], None]
@@ -28,6 +30,11 @@ def _time(value: Any, holder: Any, key: Any) -> None:
 def _micro_time(value: Any, holder: Any, key: Any) -> None:
     if len(value) != 27 or value[-1] != "Z" or value[10] != "T" or value[19] != ".":
         holder[key] = micro_time_text(value)
+
+
+def _flag(value: Any, holder: Any, key: Any) -> None:
+    if value is False:
+        del holder[key]
 
 
 _LEAVES: dict[str, Visit] = {QUANTITY: _quantity, TIME: _time, MICRO_TIME: _micro_time}
@@ -49,8 +56,9 @@ def _visit(schema: Schema) -> Visit | None:
         return _made[schema.name]
     _made[schema.name] = None  # a type that contains itself (JSONSchemaProps) holds no such leaf
     pairs = []
+    empty = vanishing(schema)
     for key, child in schema.properties.items():
-        inner = _visit(child)
+        inner = _flag if child.type == "boolean" and key in empty else _visit(child)
         if inner is not None:
             pairs.append((key, inner))
     found = _struct_visit(tuple(pairs)) if pairs else None

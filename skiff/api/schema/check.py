@@ -1,4 +1,5 @@
-"""The quick check: does an object fit its type exactly, with no null and no unknown field?
+"""The quick check: does an object fit its type exactly, with no null and no unknown field, and nothing
+empty that is not written when empty (`zeros.py`)?
 
 Each definition becomes a msgspec Struct type that forbids unknown fields; converting the object to it
 (in C, some microseconds; the result is dropped) is the check. What fits needs no walk. What does not
@@ -16,9 +17,12 @@ from typing import Annotated, Any, Final, cast
 import msgspec
 
 from skiff.api.schema.model import MICRO_TIME, QUANTITY, TIME, Schema
+from skiff.api.schema.zeros import vanishing
 
 _INT32 = Annotated[int, msgspec.Meta(ge=-(1 << 31), le=(1 << 31) - 1)]
 _INT64 = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+_ABOVE_ZERO_INT32 = Annotated[int, msgspec.Meta(ge=1, le=(1 << 31) - 1)]
+_ABOVE_ZERO_INT64 = Annotated[int, msgspec.Meta(ge=1, le=(1 << 63) - 1)]
 _MOMENT = Annotated[datetime, msgspec.Meta(tz=True)]
 _LEAVES: Final[dict[str, Any]] = {"string": str, "boolean": bool, "number": float}
 _SPECIAL: Final[dict[str, Any]] = {TIME: _MOMENT, MICRO_TIME: _MOMENT, QUANTITY: str | int | float}
@@ -63,9 +67,13 @@ def _struct_of(schema: Schema, within: tuple[str, ...]) -> Any:
     inside = (*within, schema.name)
     fields: list[tuple[str, Any, Any]] = []
     wire: dict[str, str] = {}
+    empty = vanishing(schema)
     for i, (key, child) in enumerate(schema.properties.items()):
         attribute = f"f{i}"
-        fields.append((attribute, _type_of(child, inside), None))
+        wanted = _type_of(child, inside)
+        if key in empty:
+            wanted = _not_empty(child, wanted)
+        fields.append((attribute, wanted, None))
         wire[attribute] = key
     made = msgspec.defstruct(
         f"T{len(_made)}", fields, rename=wire, forbid_unknown_fields=True, gc=False
@@ -73,6 +81,15 @@ def _struct_of(schema: Schema, within: tuple[str, ...]) -> Any:
     if schema.name:
         _made[schema.name] = made
     return made
+
+
+def _not_empty(schema: Schema, wanted: Any) -> Any:
+    """The type without its empty value. (A false is dropped by `canonical.py`.)"""
+    if schema.type == "integer":
+        return _ABOVE_ZERO_INT32 if schema.format == "int32" else _ABOVE_ZERO_INT64
+    if schema.type in ("boolean", "number"):
+        return wanted
+    return Annotated[wanted, msgspec.Meta(min_length=1)]
 
 
 @cache

@@ -1,8 +1,9 @@
 """The careful decoder: walks an object beside its type, and says exactly what is wrong and where.
 
-It runs when the quick check (`check.py`) refuses an object: an unknown field, a null, a wrong type.
-In place it drops nulls and unknown fields and makes leaves canonical; unknown fields are collected with
-their paths; the first wrong type is raised.
+It runs when the quick check (`check.py`) refuses an object: an unknown field, a null or another empty
+value, a wrong type.
+In place it drops nulls, unknown fields and what is not written when empty (`zeros.py`), and makes leaves
+canonical; unknown fields are collected with their paths; the first wrong type is raised.
 
 Source: the behaviour of Kubernetes' JSON decoder, https://kubernetes.io/docs/reference/using-api/api-concepts/#field-validation
 """
@@ -18,6 +19,7 @@ from skiff.api.schema.leaves import (
     time_text,
 )
 from skiff.api.schema.model import MICRO_TIME, QUANTITY, TIME, Schema, definition
+from skiff.api.schema.zeros import vanishing
 
 _RANGES: Final = {"int32": (-(1 << 31), (1 << 31) - 1), "int64": (-(1 << 63), (1 << 63) - 1)}
 # A custom resource's schema has fields that hold a schema or something else (a boolean, a list).
@@ -42,6 +44,7 @@ class Walk:
 
     def _struct(self, schema: Schema, obj: dict[str, Any], path: str) -> None:
         properties = schema.properties
+        empty = vanishing(schema)
         for key in list(obj):
             child = properties.get(key)
             if child is None:
@@ -54,9 +57,13 @@ class Walk:
                 continue
             self._fields.append(key)
             self._structs.append(schema.name)
-            obj[key] = self._value(child, value, f"{path}.{key}" if path else key)
+            decoded = self._value(child, value, f"{path}.{key}" if path else key)
             self._fields.pop()
             self._structs.pop()
+            if decoded or key not in empty:
+                obj[key] = decoded
+            else:
+                del obj[key]
 
     def _value(self, schema: Schema, value: Any, path: str) -> Any:
         """The decoded value (the same object, where it is a dict or a list)."""

@@ -1,4 +1,4 @@
-"""The field numbers of Kubernetes' messages: one text file a definition package, read when first needed.
+"""The field numbers and zero marks of Kubernetes' messages: a text file a definition package, read when needed.
 
 A line is a message and its fields, `Pod metadata=1 spec=2 status=3`; a line that begins with blanks
 goes on with the one before. Names are those of JSON; types are in the schemas. Marks:
