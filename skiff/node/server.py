@@ -10,7 +10,6 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import parse_qs, unquote
@@ -25,6 +24,7 @@ from skiff.api.views.core import Container, ContainerStatus, EphemeralContainer,
 from skiff.client.client import Client
 from skiff.node.api_access import Access, server_context
 from skiff.node.config import KubeletConfig
+from skiff.node.configz import configuration
 from skiff.node.log_format import parse_options
 from skiff.node.logs import LogReader
 from skiff.node.runtime import ContainerState, Runtime, RuntimeRemoteError
@@ -267,10 +267,7 @@ class KubeletServer:
 
     async def _configz(self, request: Request, rest: list[str]) -> Response:
         del request, rest
-        settings = {
-            _camel(k): str(v) if isinstance(v, Path) else v for k, v in asdict(self._config).items()
-        }
-        return _json({"kubeletconfig": settings})
+        return _json({"kubeletconfig": configuration(self._config)})
 
 
 def find_container(pod: Pod, name: str) -> Container | EphemeralContainer | None:
@@ -320,11 +317,6 @@ def log_container(pod: Pod, name: str, *, previous: bool) -> str:
 def _bare(container_id: str) -> str:
     """`containerd://abc` without the runtime's name."""
     return container_id.partition("://")[2] or container_id
-
-
-def _camel(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(p.title() for p in rest)
 
 
 def _json(value: object) -> Response:

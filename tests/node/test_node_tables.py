@@ -12,6 +12,8 @@ from skiff.api.views.container import Container
 from skiff.api.views.pod import Pod
 from skiff.node import containerd
 from skiff.node.cgroups import Cgroups, cgroup_parent, cpu_weight
+from skiff.node.config import KubeletConfig
+from skiff.node.configz import configuration
 from skiff.node.credentials import credentials_for
 from skiff.node.images import InvalidImageName, ScratchImage, normalize, registry_of
 from skiff.node.lifecycle.model import Kind
@@ -313,3 +315,19 @@ def test_containerds_configuration(tmp_path: Path):
     assert cri["containerd"]["snapshotter"] == "native"
     assert tomllib.loads(text)["grpc"]["address"] == str(places.socket)
     assert containerd.layout(tmp_path) == places != containerd.layout(tmp_path / "other")
+
+
+def test_settings_are_told_in_the_words_of_kubelets_configuration(tmp_path: Path):
+    config = KubeletConfig(
+        "n", tmp_path, tmp_path / "logs", allowed_unsafe_sysctls=("net.core.somaxconn",)
+    )
+    found = configuration(config)
+    assert found["maxPods"] == 110
+    assert found["clusterDNS"] == ["10.96.0.10"]
+    assert found["nodeStatusReportFrequency"] == "5m0s"
+    assert found["streamingConnectionIdleTimeout"] == "4h0m0s"
+    assert found["containerLogMaxSize"] == "10Mi"
+    assert found["evictionHard"]["memory.available"] == "100Mi"
+    assert found["authentication"]["anonymous"] == {"enabled": False}
+    assert found["allowedUnsafeSysctls"] == ["net.core.somaxconn"]
+    assert "staticPodPath" not in found
