@@ -16,6 +16,8 @@ from skiff.client.events import NORMAL, EventRecorder
 
 CLAIMS = RESOURCES["", "v1", "persistentvolumeclaims"]
 VOLUMES = RESOURCES["", "v1", "persistentvolumes"]
+PREEMPTED = "PreemptionByScheduler"
+"""Why a victim is disrupted, as its condition says it."""
 
 log = logging.getLogger("skiff.scheduler")
 
@@ -141,7 +143,7 @@ class Actions:
         condition = {
             "type": "DisruptionTarget",
             "status": "True",
-            "reason": "PreemptionByScheduler",
+            "reason": PREEMPTED,
             "message": f"{self._scheduler}: preempting to accommodate a higher priority pod",
             "lastTransitionTime": rfc3339(self._clock.now()),
             "observedGeneration": meta.generation,

@@ -27,7 +27,7 @@ from skiff.client.events import WARNING, EventRecorder
 from skiff.client.informer import InformerFactory
 from skiff.client.transport import Unreachable
 from skiff.scheduler import preempt
-from skiff.scheduler.actions import Actions, Bind, Refuse
+from skiff.scheduler.actions import PREEMPTED, Actions, Bind, Refuse
 from skiff.scheduler.context import Context, Memory
 from skiff.scheduler.nodes import Nodes, Placed
 from skiff.scheduler.nominated import Nominations
@@ -295,7 +295,16 @@ class Scheduler:
         """Whether pods that an earlier turn chose are still on their way out."""
         row = self._nodes.rows.get(node)
         return row is not None and any(
-            p.terminating and p.shape.priority < priority for p in self._nodes.on[row].values()
+            p.terminating and p.shape.priority < priority and self._was_preempted(p)
+            for p in self._nodes.on[row].values()
+        )
+
+    def _was_preempted(self, placed: Placed) -> bool:
+        """Whether the pod goes because a scheduler wanted its room, and not of itself."""
+        pod = self._find(placed)
+        return pod is not None and any(
+            c.type == "DisruptionTarget" and c.status == "True" and c.reason == PREEMPTED
+            for c in pod.status.conditions
         )
 
     def _namespace_labels(self, name: str) -> Mapping[str, str]:

@@ -325,6 +325,46 @@ def test_a_disruption_budget_directs_preemption_elsewhere() -> None:
     run(scenario, nodes=2, capacity=SMALL)
 
 
+def test_preemption_keeps_to_the_spreading_that_is_asked_for() -> None:
+    """One victim would give the room, two are needed for the skew."""
+
+    async def scenario(cluster: Cluster) -> None:
+        resource = "example.com/fake"
+        for name, value in (("low", 1), ("medium", 100), ("high", 1000)):
+            await cluster.client.create(PRIORITYCLASSES, priority_class(name, value))
+        amounts = {"capacity": {resource: "10"}, "allocatable": {resource: "10"}}
+        for name in ("node-1", "node-2"):
+            labels = {"metadata": {"labels": {"slot": name}}}
+            await cluster.client.patch(NODES, name, "", labels)
+            await cluster.client.patch(NODES, name, "", {"status": amounts}, "merge", "status")
+
+        async def placed(name: str, level: str, amount: str, **more: Any) -> None:
+            share = {resource: amount}
+            body = pod(
+                name, labels={"group": "x"}, requests=share, limits=share,
+                priorityClassName=level, terminationGracePeriodSeconds=0, **more,
+            )  # fmt: skip
+            await cluster.client.create(PODS, body)
+            await running(cluster, name)
+
+        await placed("high", "high", "9")
+        for index in range(3):
+            await placed(f"low-{index}", "low", "3")
+        spread = {
+            "maxSkew": 1,
+            "topologyKey": "slot",
+            "whenUnsatisfiable": "DoNotSchedule",
+            "labelSelector": {"matchLabels": {"group": "x"}},
+        }
+        await placed("medium", "medium", "3", topologySpreadConstraints=[spread])
+        left = sorted(
+            p["metadata"]["name"].partition("-")[0] for p in cluster.list(PODS, "default")
+        )
+        assert left == ["high", "low", "medium"]
+
+    run(scenario)
+
+
 @pytest.mark.conformance(
     "[sig-scheduling] SchedulerPreemption [Serial] PreemptionExecutionPath runs ReplicaSets to "
     "verify preemption running path [Conformance]"
