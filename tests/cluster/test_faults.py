@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 
 from skiff.api.errors import ApiError
-from skiff.api.resources import DEPLOYMENTS, NODES, PODS, REPLICASETS, SERVICES
+from skiff.api.resources import (
+    DEPLOYMENTS,
+    NODES,
+    PERSISTENTVOLUMECLAIMS,
+    PERSISTENTVOLUMES,
+    PODS,
+    REPLICASETS,
+    SERVICES,
+)
 from skiff.testing.cluster import Cluster, Faults
 from tests.cluster.world import deployment, is_ready, named, ready_pods, rolled_out, run
 
@@ -44,6 +52,75 @@ async def rollout_story(cluster: Cluster) -> None:
 @pytest.mark.parametrize("faults", [BAD, WORSE], ids=["bad", "worse"])
 def test_lost_requests_lost_answers_cut_watches_and_conflicts(seed: int, faults: Faults) -> None:
     run(rollout_story, seed=seed, faults=faults)
+
+
+def volume(name: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": name},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "capacity": {"storage": "1Gi"},
+            "storageClassName": "manual",
+            "hostPath": {"path": "/data"},
+        },
+    }
+
+
+def claim(name: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": "1Gi"}},
+            "storageClassName": "manual",
+        },
+    }
+
+
+async def claims_story(cluster: Cluster) -> None:
+    """More claims than volumes; claims go, and the volumes that are offered again go to the rest."""
+    client = cluster.client
+
+    def bound() -> dict[str, str]:
+        """Volumes by the claims that have them; both sides must agree."""
+        uids = {c["metadata"]["uid"]: c for c in cluster.list(PERSISTENTVOLUMECLAIMS, "default")}
+        found: dict[str, str] = {}
+        for one in cluster.list(PERSISTENTVOLUMES):
+            mine = uids.get((one["spec"].get("claimRef") or {}).get("uid", ""))
+            if mine is None or one["status"]["phase"] != "Bound":
+                continue
+            if mine["status"]["phase"] == "Bound":
+                assert mine["spec"]["volumeName"] == one["metadata"]["name"]
+                found[mine["metadata"]["name"]] = one["metadata"]["name"]
+        return found
+
+    async def free() -> bool:
+        for one in cluster.list(PERSISTENTVOLUMES):
+            if one["status"]["phase"] == "Released":
+                name = one["metadata"]["name"]
+                await client.patch(PERSISTENTVOLUMES, name, "", {"spec": {"claimRef": None}})
+        return len(bound()) == 4 and len(cluster.list(PERSISTENTVOLUMECLAIMS, "default")) == 4
+
+    for i in range(4):
+        await client.create(PERSISTENTVOLUMES, volume(f"v{i}"))
+    for i in range(6):
+        await client.create(PERSISTENTVOLUMECLAIMS, claim(f"c{i}"))
+    await cluster.wait_until(lambda: len(bound()) == 4, 900)
+    gone = sorted(bound())[:2]
+    for name in gone:
+        await client.delete(PERSISTENTVOLUMECLAIMS, name, "default")
+    await cluster.wait_until(free, 900)
+    assert sorted(bound().values()) == ["v0", "v1", "v2", "v3"]
+    assert not set(bound()) & set(gone)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_claims_and_volumes_find_each_other_among_faults(seed: int) -> None:
+    run(claims_story, seed=seed, faults=WORSE)
 
 
 async def killing(cluster: Cluster, every_s: float, part: str = "") -> None:
@@ -93,6 +170,11 @@ def among_kills(
 @pytest.mark.parametrize("seed", SEEDS)
 def test_parts_are_killed_again_and_again(seed: int) -> None:
     among_kills(rollout_story, seed, 0.5)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_claims_are_bound_while_parts_are_killed(seed: int) -> None:
+    among_kills(claims_story, seed, 0.5)
 
 
 @pytest.mark.parametrize("part", PARTS)
