@@ -1,5 +1,6 @@
 """CronJobs: schedules (pure), and against the real API server on virtual time."""
 
+import asyncio
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
@@ -9,6 +10,12 @@ from hypothesis import strategies as st
 
 from skiff.api.cron import ScheduleError, parse
 from skiff.api.resources import JOBS, RESOURCES
+from skiff.api.views.batch import CronJob, Job
+from skiff.client.events import EventRecorder
+from skiff.client.informer import InformerFactory
+from skiff.client.reconciler import Key
+from skiff.controllers.context import Context
+from skiff.controllers.cronjob.run import CronJobReconciler
 from tests.controllers.world import Object, World, run
 
 CRONJOBS = RESOURCES["batch", "v1", "cronjobs"]
@@ -224,3 +231,40 @@ def test_missed_times_start_one_job_only() -> None:
         assert stamp == "2023-11-14T22:00:00Z"
 
     run(test)
+
+
+@pytest.mark.parametrize("behind", [CronJob, Job])
+def test_a_watch_that_is_behind_misleads_nobody(behind: type[CronJob | Job]) -> None:
+    """One informer stands still after the job was made; the books stay right."""
+
+    async def test(world: World) -> None:
+        client = world.client
+        events = EventRecorder(client, "test")
+        informers = InformerFactory(client)
+        controller = CronJobReconciler(
+            Context(world.clock, client.entropy, client, informers, events)
+        )
+        await client.create(CRONJOBS, cron(), "default")
+        key = Key("default", "c")
+        async with asyncio.TaskGroup() as group:
+            tasks: dict[type, asyncio.Task[None]] = {}
+            for view in (CronJob, Job):
+                informer = informers.of(view)
+                tasks[view] = group.create_task(informer.run(lambda: None))
+                await informer.synced.wait()
+            recording = group.create_task(events.run(lambda: None))
+            tasks.pop(behind).cancel()
+            await world.clock.sleep(61)
+            await controller.reconcile(key)
+            await world.clock.sleep(1)
+            await controller.reconcile(key)
+            (made,) = await jobs(world)
+            state = (await client.get(CRONJOBS, "c", "default"))["status"]
+            assert [r["uid"] for r in state["active"]] == [made["metadata"]["uid"]]
+            assert len(await world.events("SuccessfulCreate")) == 1
+            assert await world.events("UnexpectedJob") == []
+            assert await world.events("MissingJob") == []
+            for task in (*tasks.values(), recording):
+                task.cancel()
+
+    run(test, without=("cronjob-controller", "job-controller"))

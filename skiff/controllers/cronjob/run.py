@@ -1,5 +1,6 @@
 """The CronJob reconciler."""
 
+import contextlib
 from collections.abc import Sequence
 from datetime import UTC, datetime, tzinfo
 from typing import Any, ClassVar
@@ -40,10 +41,13 @@ class CronJobReconciler(Reconciler):
 
     async def reconcile(self, key: Key) -> Result | None:
         """Keep the books of one CronJob, and start what is due."""
-        cron = self._crons.get(key.name, key.namespace)
-        if cron is None:
+        cached = self._crons.get(key.name, key.namespace)
+        if cached is None:
             return None
-        jobs = self._jobs.by_index("controller", cron.metadata.uid)
+        try:
+            cron, jobs = await self._seen(cached)
+        except NotFound:
+            return None
         books = self._books(cron, jobs)
         await self._clean_up(cron, jobs)
         result: Result | None = None
@@ -60,6 +64,25 @@ class CronJobReconciler(Reconciler):
         return result
 
     # Books
+
+    async def _seen(self, cron: CronJob) -> tuple[CronJob, list[Job]]:
+        """The CronJob and its jobs. Each has its own watch, and one may be behind the other: what one
+        knows of and the other does not is read from the server. Raises NotFound: the CronJob is gone."""
+        jobs = list(self._jobs.by_index("controller", cron.metadata.uid))
+        meta = cron.metadata
+        listed = {reference.uid for reference in cron.status.active}
+        if any(job.metadata.uid not in listed and not plan.is_finished(job) for job in jobs):
+            cron = await self._client.read(CronJob, meta.name, meta.namespace)
+            if cron.metadata.uid != meta.uid:
+                raise NotFound(f"{meta.name} is another one now")
+        known = {job.metadata.uid for job in jobs}
+        for reference in cron.status.active:
+            if reference.uid not in known:
+                with contextlib.suppress(NotFound):
+                    job = await self._client.read(Job, reference.name, meta.namespace)
+                    if job.metadata.uid == reference.uid:
+                        jobs.append(job)
+        return cron, jobs
 
     def _books(self, cron: CronJob, jobs: Sequence[Job]) -> dict[str, Any]:
         """The next status: jobs that ended are no longer active."""
