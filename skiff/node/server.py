@@ -25,6 +25,7 @@ from skiff.client.client import Client
 from skiff.node.api_access import Access, server_context
 from skiff.node.config import KubeletConfig
 from skiff.node.configz import configuration
+from skiff.node.health import NodeHealth
 from skiff.node.log_format import parse_options
 from skiff.node.logs import LogReader
 from skiff.node.runtime import ContainerState, Runtime, RuntimeRemoteError
@@ -34,6 +35,7 @@ from skiff.node.streaming import Streaming, error_response, plain
 log = logging.getLogger(__name__)
 
 Route = Callable[[Request, list[str]], Awaitable[Response]]
+_EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 _IMAGE_WAITS = {
     "ErrImagePull": "image can't be pulled",
     "ImagePullBackOff": "trying and failing to pull image",
@@ -69,6 +71,7 @@ class KubeletServer:
         self._streaming = Streaming(runtime)
         self._logs = LogReader()
         self._stats = Stats(config, runtime, pods, clock)
+        self._health = NodeHealth(pods.pods)
         self._routes: dict[str, Route] = {
             "healthz": self._healthz,
             "pods": self._list_pods,
@@ -123,10 +126,7 @@ class KubeletServer:
     # ---- pods and health
 
     async def _healthz(self, request: Request, rest: list[str]) -> Response:
-        del request
-        if rest not in ([], ["ping"], ["log"], ["syncloop"]):
-            return plain(404, "404 page not found\n")
-        return plain(200, "ok")
+        return self._health.answer(request.query, "/".join(rest))
 
     async def _list_pods(self, request: Request, rest: list[str]) -> Response:
         del request, rest
@@ -259,11 +259,13 @@ class KubeletServer:
 
     async def _metrics(self, request: Request, rest: list[str]) -> Response:
         del request
+        if rest == ["slis"]:
+            return Response(200, self._health.metrics().encode(), _EXPOSITION)
         pages = {"": self._stats.metrics, "resource": self._stats.resource_metrics}
         page = pages.get("/".join(rest))
         if page is None:
-            return Response(200, b"", "text/plain; version=0.0.4; charset=utf-8")
-        return Response(200, (await page()).encode(), "text/plain; version=0.0.4; charset=utf-8")
+            return Response(200, b"", _EXPOSITION)
+        return Response(200, (await page()).encode(), _EXPOSITION)
 
     async def _configz(self, request: Request, rest: list[str]) -> Response:
         del request, rest

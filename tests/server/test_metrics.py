@@ -142,3 +142,5 @@ def test_a_broken_store_is_unhealthy():
     assert 'kubernetes_healthcheck{name="etcd",type="livez"} 0\n' in text
     assert 'kubernetes_healthchecks_total{name="etcd",status="error",type="livez"} 1\n' in text
     assert 'kubernetes_healthchecks_total{name="ping",status="success",type="livez"} 2\n' in text
+    # nobody has asked for the readiness yet
+    assert 'kubernetes_healthchecks_total{name="ping",status="success",type="readyz"} 1\n' in text
