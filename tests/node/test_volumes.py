@@ -463,6 +463,11 @@ def test_mounts_of_a_container(play):
         ({"subPathExpr": "/abs"}, "error SubPath `/abs` must not be an absolute path"),
         ({"subPath": "../x"}, "unable to provision SubPath `../x`: must not contain '..'"),
         ({"subPathExpr": "$(NONE)"}, 'missing value for "NONE"'),
+        (
+            {"readOnly": True, "recursiveReadOnly": "Enabled"},
+            'failed to resolve recursive read-only mode: volume "v" requested recursive read-only '
+            "mode, but it is not supported by the runtime",
+        ),
     ],
 )
 @pytest.mark.conformance(

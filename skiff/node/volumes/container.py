@@ -37,6 +37,11 @@ def container_mounts(
             raise ConfigError(
                 f'cannot find volume "{wanted.name}" to mount into container "{container.name}"'
             )
+        if wanted.recursive_read_only == "Enabled":
+            raise ConfigError(
+                f'failed to resolve recursive read-only mode: volume "{wanted.name}" requested '
+                "recursive read-only mode, but it is not supported by the runtime"
+            )
         path = volume.path
         if subpath := _subpath(wanted, variables):
             target = pod_dir / "volume-subpaths" / wanted.name / container.name / str(index)
