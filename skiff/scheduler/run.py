@@ -324,10 +324,12 @@ class Scheduler:
         broken = set()
         for placed in pods:
             for budget in self._budget_informer.list(placed.shape.namespace):
-                selector = budget.spec.selector
-                if selector is None or placed.name in budget.status.disrupted_pods:
+                view = budget.spec.selector
+                if view is None or placed.name in budget.status.disrupted_pods:
                     continue
-                if not structured(msgspec.to_builtins(selector)).matches(placed.shape.labels):
+                # One that selects everything guards nothing here (it does against evictions).
+                selector = structured(msgspec.to_builtins(view))
+                if selector.everything or not selector.matches(placed.shape.labels):
                     continue
                 uid = budget.metadata.uid
                 left[uid] = left.get(uid, budget.status.disruptions_allowed) - 1

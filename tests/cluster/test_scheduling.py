@@ -313,10 +313,15 @@ def test_a_disruption_budget_directs_preemption_elsewhere() -> None:
             "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "guarded"}}},
         }
         await cluster.client.create(PODDISRUPTIONBUDGETS, budget)
+        # To the scheduler, a budget that selects everything guards nothing.
+        everything = {"metadata": {"name": "all", "namespace": "default"}}
+        spec = {"spec": {"minAvailable": 2, "selector": {}}}
+        await cluster.client.create(PODDISRUPTIONBUDGETS, budget | everything | spec)
         share = {"requests": {"cpu": "900m"}}
-        for app in ("guarded", "free"):
+        for app in ("free", "guarded"):  # of equals, the younger one would go
             await cluster.client.create(PODS, pod(app, **share, labels={"app": app}))
-        await running(cluster, "guarded", "free")
+            await running(cluster, app)
+            await cluster.advance(5)
         await cluster.client.create(PODS, pod("high", **share, priorityClassName="high"))
         await running(cluster, "high")
         assert cluster.get(PODS, "free", "default") is None

@@ -1,8 +1,12 @@
 """DaemonSets against the real API server, on virtual time."""
 
+import msgspec
 import pytest
 
 from skiff.api.resources import NODES, PODS, RESOURCES
+from skiff.api.views.apps import DaemonSet
+from skiff.api.views.core import Node, Pod, PodSpec
+from skiff.controllers.daemonset import plan
 from tests.controllers.world import Object, World, node, run, template
 
 DAEMONSETS = RESOURCES["apps", "v1", "daemonsets"]
@@ -178,3 +182,28 @@ def test_failed_pods_are_replaced() -> None:
         assert (await world.events("FailedDaemonPod"))[0].endswith("will try to kill it")
 
     run(test, play=True)
+
+
+def test_what_the_status_counts() -> None:
+    """A failed pod is there until it is being deleted; a placed pod speaks for its node."""
+
+    def pod(name: str, phase: str, *, node_name: str = "n", deleted: bool = False) -> Pod:
+        meta = {"name": name, "creationTimestamp": f"2023-11-14T00:00:0{name[-1]}Z"}
+        if deleted:
+            meta["deletionTimestamp"] = "2023-11-14T00:01:00Z"
+        conditions = [{"type": "Ready", "status": str(phase == "Running")}]
+        spec = {"nodeName": node_name} if node_name else {}
+        status = {"phase": phase, "conditions": conditions}
+        return msgspec.convert({"metadata": meta, "spec": spec, "status": status}, Pod)
+
+    def counts(*pods: Pod) -> tuple[int, int]:
+        view = msgspec.convert(daemon(), DaemonSet)
+        nodes = [msgspec.convert({"metadata": {"name": "n"}}, Node)]
+        found = plan.next_status(view, PodSpec(), nodes, {"n": list(pods)}, "hash", 0.0)
+        return found["currentNumberScheduled"], found["numberReady"]
+
+    assert counts() == (0, 0)
+    assert counts(pod("p1", "Failed")) == (1, 0)
+    assert counts(pod("p1", "Failed", deleted=True)) == (0, 0)
+    assert counts(pod("p1", "Failed", deleted=True), pod("p2", "Running")) == (1, 1)
+    assert counts(pod("p1", "Pending", node_name=""), pod("p2", "Running")) == (1, 1)

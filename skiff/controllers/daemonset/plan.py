@@ -245,7 +245,11 @@ def next_status(
     """The status that these pods on these nodes give."""
     desired = current = misscheduled = ready = updated = available = 0
     for node in nodes:
-        there = [p for p in found.get(node.metadata.name, ()) if not pods.is_terminal(p)]
+        there = [
+            p
+            for p in found.get(node.metadata.name, ())
+            if not (pods.is_terminal(p) and p.metadata.deletion_timestamp)
+        ]
         should_run, _ = eligibility(spec, node)
         if not should_run:
             misscheduled += bool(there)
@@ -254,8 +258,15 @@ def next_status(
         if not there:
             continue
         current += 1
-        # The oldest pod speaks for its node.
-        pod = min(there, key=lambda p: (p.metadata.creation_timestamp, p.metadata.name))
+        # The oldest pod speaks for its node; one that is there already comes before.
+        pod = min(
+            there,
+            key=lambda p: (
+                not p.spec.node_name,
+                p.metadata.creation_timestamp,
+                p.metadata.name,
+            ),
+        )
         ready += pods.is_ready(pod)
         available += pods.is_available(pod, daemon.spec.min_ready_seconds, now)
         updated += _is_new(pod, digest)
