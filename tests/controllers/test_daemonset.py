@@ -197,7 +197,7 @@ def test_what_the_status_counts() -> None:
         return msgspec.convert({"metadata": meta, "spec": spec, "status": status}, Pod)
 
     def counts(*pods: Pod) -> tuple[int, int]:
-        view = msgspec.convert(daemon(), DaemonSet)
+        view = msgspec.json.decode(msgspec.json.encode(daemon()), type=DaemonSet)
         nodes = [msgspec.convert({"metadata": {"name": "n"}}, Node)]
         found = plan.next_status(view, PodSpec(), nodes, {"n": list(pods)}, "hash", 0.0)
         return found["currentNumberScheduled"], found["numberReady"]
