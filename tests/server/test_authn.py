@@ -1,6 +1,7 @@
 """Who sent a request: certificates, tokens of each sort, anonymous, impersonation."""
 
 import base64
+import hashlib
 import ssl
 
 import pytest
@@ -42,11 +43,17 @@ class FakeTls:
     def __init__(self, **subject: object) -> None:
         self.subject = subject
 
-    def getpeercert(self):
+    def getpeercert(self, binary_form=False):
         if not self.subject:
-            return {}
+            return b"" if binary_form else {}
+        if binary_form:
+            return b"der"
         return {
-            "subject": tuple(((k, v),) for k, vs in self.subject.items() for v in vs),
+            "subject": tuple(
+                ((k.replace("oid_", "").replace("_", "."), v),)
+                for k, vs in self.subject.items()
+                for v in vs
+            ),
             "notAfter": "Jan 15 09:00:00 2027 GMT",
         }
 
@@ -105,13 +112,33 @@ def test_nobody_is_anonymous_unless_forbidden(chain, clock):
 def test_certificate_gives_name_and_groups_once_a_connection(chain, clock):
     tls = FakeTls(organizationName=["system:nodes", "x"], commonName=["system:node:n1"])
     peer = Peer(("127.0.0.1", 5), tls=tls)
-    expected = User("system:node:n1", ("system:nodes", "x", "system:authenticated"))
+    told = {"authentication.kubernetes.io/credential-id": (f"X509SHA256={sha256(b'der').hexdigest()}",)}
+    expected = User("system:node:n1", ("system:nodes", "x", "system:authenticated"), "", told)
     assert chain(request(peer=peer)) == expected
     tls.subject = {}
     assert chain(request(peer=peer)) == expected
     clock.time = ssl.cert_time_to_seconds("Jan 15 09:00:01 2027 GMT")
     with pytest.raises(Unauthorized):
         chain(request(peer=peer))
+
+
+def test_certificates_show_which_they_are_and_may_name_a_uid(chain):
+    tls = FakeTls(commonName=["jane"], **{"1.3.6.1.4.1.57683.2": ["1042"]})
+    user = chain(request(peer=Peer(("127.0.0.1", 5), certificate=b"der", tls=tls)))
+    assert (user.name, user.uid) == ("jane", "1042")
+    digest = hashlib.sha256(b"der").hexdigest()
+    assert user.extra == {"authentication.kubernetes.io/credential-id": (f"X509SHA256={digest}",)}
+    tls = FakeTls(commonName=["jane"], **{"1.3.6.1.4.1.57683.2": ["1042", "1043"]})
+    with pytest.raises(Unauthorized):
+        chain(request(peer=Peer(("127.0.0.1", 5), tls=tls)))
+
+
+def test_a_certificate_may_carry_a_uid(chain):
+    tls = FakeTls(commonName=["jane"], oid_1_3_6_1_4_1_57683_2=["u-1"])
+    assert chain(request(peer=Peer(("127.0.0.1", 5), tls=tls))).uid == "u-1"
+    tls = FakeTls(commonName=["jane"], oid_1_3_6_1_4_1_57683_2=["u-1", "u-2"])
+    with pytest.raises(Unauthorized):
+        chain(request(peer=Peer(("127.0.0.1", 5), tls=tls)))
 
 
 def test_no_certificate_leaves_the_token(chain):

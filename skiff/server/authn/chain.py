@@ -11,6 +11,7 @@ token costs one dict look-up, a service account's token see `tokens.py`.
 
 import base64
 import binascii
+import hashlib
 import ssl
 from collections.abc import Mapping
 from typing import Any
@@ -29,6 +30,9 @@ AUTHENTICATED = "system:authenticated"
 
 _CONNECTION_USER = "authn.user"
 _BAD_CERTIFICATE = "authn.bad-certificate"
+_CREDENTIAL = "authentication.kubernetes.io/credential-id"
+_UID = "1.3.6.1.4.1.57683.2"
+"""The subject's attribute that is the user's uid."""
 _PROTOCOL_PREFIX = "base64url.bearer.authorization.k8s.io."
 
 
@@ -111,12 +115,16 @@ class AuthenticationChain:
         if peer.local and "user" in state:
             found = _in_process(state["user"]), float("inf")
         elif peer.tls is not None:
-            if believed(peer.tls):
-                found = _of_certificate(peer.tls)
-            else:
+            try:
+                found = _of_certificate(peer.tls, peer.certificate)
+            except _BadCertificateError:
                 state[_BAD_CERTIFICATE] = True
         state[_CONNECTION_USER] = found
         return found[0] if found else None
+
+
+_UID_ATTRIBUTE = "1.3.6.1.4.1.57683.2"
+"""A certificate's subject may carry the user's uid."""
 
 
 def _in_process(identity: object) -> User:
@@ -130,22 +138,31 @@ def _in_process(identity: object) -> User:
     return User(name, (*groups, *(() if AUTHENTICATED in groups else (AUTHENTICATED,))))
 
 
-def _of_certificate(tls: ssl.SSLObject) -> tuple[User, float] | None:
-    """User and end of a client certificate that is verified; None where there is none."""
+class _BadCertificateError(Exception):
+    """A certificate that is no credential."""
+
+
+def _of_certificate(tls: ssl.SSLObject, der: bytes | None) -> tuple[User, float] | None:
+    """User and end of the client certificate (`der`); None where there is none."""
+    if not believed(tls):
+        raise _BadCertificateError
     certificate: Mapping[str, Any] | None = tls.getpeercert()
     if not certificate:
         return None
-    names: list[str] = []
-    groups: list[str] = []
+    found: dict[str, list[str]] = {}
     for part in certificate.get("subject", ()):
         for attribute, value in part:
-            if attribute == "commonName":
-                names.append(value)
-            elif attribute == "organizationName":
-                groups.append(value)
+            found.setdefault(attribute, []).append(value)
+    names, uids = found.get("commonName"), found.get(_UID, [])
     if not names:
         return None
-    user = User(names[-1], (*groups, AUTHENTICATED))
+    if len(uids) > 1:
+        raise _BadCertificateError
+    extra = {}
+    if der is not None:
+        extra[_CREDENTIAL] = (f"X509SHA256={hashlib.sha256(der).hexdigest()}",)
+    groups = (*found.get("organizationName", ()), AUTHENTICATED)
+    user = User(names[-1], groups, uids[0] if uids else "", extra)
     return user, ssl.cert_time_to_seconds(certificate["notAfter"])
 
 
