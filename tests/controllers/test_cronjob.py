@@ -268,3 +268,41 @@ def test_a_watch_that_is_behind_misleads_nobody(behind: type[CronJob | Job]) -> 
                 task.cancel()
 
     run(test, without=("cronjob-controller", "job-controller"))
+
+
+def test_a_list_that_is_behind_does_not_undo_a_replacement() -> None:
+    """The CronJob's informer stands still at the first job; the second has replaced it since."""
+
+    async def test(world: World) -> None:
+        client = world.client
+        events = EventRecorder(client, "test")
+        informers = InformerFactory(client)
+        controller = CronJobReconciler(
+            Context(world.clock, client.entropy, client, informers, events)
+        )
+        await client.create(CRONJOBS, cron(concurrencyPolicy="Replace"), "default")
+        key = Key("default", "c")
+        async with asyncio.TaskGroup() as group:
+            tasks: dict[type, asyncio.Task[None]] = {}
+            for view in (CronJob, Job):
+                informer = informers.of(view)
+                tasks[view] = group.create_task(informer.run(lambda: None))
+                await informer.synced.wait()
+            recording = group.create_task(events.run(lambda: None))
+            await world.clock.sleep(61)
+            await controller.reconcile(key)
+            await world.clock.sleep(1)
+            tasks.pop(CronJob).cancel()
+            await world.clock.sleep(60)
+            await controller.reconcile(key)
+            await world.clock.sleep(1)
+            (made,) = await jobs(world)
+            await complete(world, made["metadata"]["name"])
+            await world.clock.sleep(1)
+            await controller.reconcile(key)
+            assert await world.events("MissingJob") == []
+            assert len(await world.events("SawCompletedJob")) == 1
+            for task in (*tasks.values(), recording):
+                task.cancel()
+
+    run(test, without=("cronjob-controller", "job-controller"))

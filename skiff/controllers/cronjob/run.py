@@ -58,7 +58,7 @@ class CronJobReconciler(Reconciler):
             except ApiError as e:
                 failure = e
         # Removed fields stay absent; times are kept as they are.
-        await status.write(self._client, cron, cron.status, books)
+        await status.write(self._client, cron, cron.status, books, precise=True)
         if failure is not None:
             raise failure
         return result
@@ -71,11 +71,12 @@ class CronJobReconciler(Reconciler):
         jobs = list(self._jobs.by_index("controller", cron.metadata.uid))
         meta = cron.metadata
         listed = {reference.uid for reference in cron.status.active}
-        if any(job.metadata.uid not in listed and not plan.is_finished(job) for job in jobs):
+        known = {job.metadata.uid for job in jobs}
+        going = {job.metadata.uid for job in jobs if not plan.is_finished(job)}
+        if not going <= listed <= known:
             cron = await self._client.read(CronJob, meta.name, meta.namespace)
             if cron.metadata.uid != meta.uid:
                 raise NotFound(f"{meta.name} is another one now")
-        known = {job.metadata.uid for job in jobs}
         for reference in cron.status.active:
             if reference.uid not in known:
                 with contextlib.suppress(NotFound):
