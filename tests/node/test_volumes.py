@@ -410,11 +410,28 @@ def test_claims_lead_to_volumes_of_this_machine(play, tmp_path):
         pod = pod_of([{"name": "v", "persistentVolumeClaim": {"claimName": "x", "readOnly": True}}])
         with pytest.raises(SetupFailed, match="not bound"):
             await world.manager.setup(pod)
-        driver = {"spec": {"csi": {"driver": "d.example.com", "volumeHandle": "h"}}}
+        driver = {
+            "metadata": {"name": "elsewhere"},
+            "spec": {"csi": {"driver": "d.example.com", "volumeHandle": "h"}},
+        }
         world.api.put("/api/v1/persistentvolumes/elsewhere", driver)
         world.api.put(claim, {"spec": {"volumeName": "elsewhere"}, "status": {"phase": "Bound"}})
-        with pytest.raises(SetupFailed, match=r"driver name d\.example\.com not found"):
+        with pytest.raises(SetupFailed, match=r"driver name d\.example\.com not found") as e:
             await world.manager.setup(pod)
+        assert 'MountVolume.SetUp failed for volume "elsewhere" : ' in str(e.value)
+        if play.real:
+            absent = str(tmp_path / "absent")
+            elsewhere = "/api/v1/persistentvolumes/elsewhere"
+            world.api.put(
+                elsewhere,
+                {"metadata": {"name": "elsewhere"}, "spec": {"local": {"path": absent}}},
+            )
+            with pytest.raises(SetupFailed) as e:
+                await world.manager.setup(pod)
+            assert e.value.events() == [
+                'MountVolume.NewMounter initialization failed for volume "elsewhere" : '
+                f'path "{absent}" does not exist'
+            ]
         world.api.put(claim, {"spec": {"volumeName": "pv"}, "status": {"phase": "Bound"}})
         await world.manager.setup(pod)
         (mount, *_) = world.manager.mounts(pod, pod.spec.containers[0], (), (), 0)

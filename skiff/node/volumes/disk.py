@@ -103,6 +103,10 @@ class RealDisk:
             raise VolumeError(f"hostPath type check failed: {path} is not {what}")
 
     @_translated
+    def exists(self, path: Path) -> bool:
+        return path.exists()
+
+    @_translated
     def bind_subpath(self, volume: Path, subpath_: str, target: Path) -> Path:
         return subpath.bind(volume, subpath_, target)
 

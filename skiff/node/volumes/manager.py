@@ -80,15 +80,15 @@ class _Sources:
 
 
 class SetupFailed(Exception):
-    """Some volumes could not be set up: `failures` are (volume, message)."""
+    """Some volumes could not be set up: `failures` are (volume, what is wrong)."""
 
-    def __init__(self, failures: Collection[tuple[str, str]]) -> None:
+    def __init__(self, failures: Collection[tuple[str, VolumeError]]) -> None:
         self.failures = tuple(failures)
         super().__init__("; ".join(self.events()))
 
     def events(self) -> list[str]:
-        """The texts of FailedMount events."""
-        return [f'MountVolume.SetUp failed for volume "{v}" : {m}' for v, m in self.failures]
+        """The texts of FailedMount events: persistent volumes are told of by their own names."""
+        return [f'{e.step} for volume "{e.volume or v}" : {e}' for v, e in self.failures]
 
 
 class VolumeManager:
@@ -168,7 +168,7 @@ class VolumeManager:
             self._wake.set()
 
     async def _setup(self, entry: _PodVolumes) -> None:
-        failures: list[tuple[str, str]] = []
+        failures: list[tuple[str, VolumeError]] = []
         pod = entry.pod
         used = _used(pod)
         for volume in pod.spec.volumes:
@@ -179,7 +179,7 @@ class VolumeManager:
             try:
                 entry.ready[volume.name] = await plugin.setup(self._context, pod, volume, path)
             except VolumeError as e:
-                failures.append((volume.name, str(e)))
+                failures.append((volume.name, e))
         if failures:
             raise SetupFailed(failures)
 

@@ -39,6 +39,10 @@ class MemoryDisk:
     def check_host_path(self, path: Path, kind: str) -> None:
         del path, kind
 
+    def exists(self, path: Path) -> bool:
+        del path
+        return True
+
     def bind_subpath(self, volume: Path, subpath: str, target: Path) -> Path:
         del target
         return volume / subpath

@@ -9,6 +9,17 @@ from typing import Protocol
 class VolumeError(Exception):
     """A volume cannot be made as things stand now. The text is Kubernetes'."""
 
+    step = "MountVolume.SetUp failed"
+    """What failed, in Kubernetes' words."""
+    volume = ""
+    """The persistent volume that it is about, if it is about one."""
+
+
+class NoMounter(VolumeError):
+    """The volume is not there to be mounted."""
+
+    step = "MountVolume.NewMounter initialization failed"
+
 
 @dataclass(frozen=True, slots=True)
 class File:
@@ -57,6 +68,9 @@ class Disk(Protocol):
 
     def check_host_path(self, path: Path, kind: str) -> None:
         """Check a hostPath of a type, and make it where the type says so."""
+
+    def exists(self, path: Path) -> bool:
+        """Whether there is anything at a path of the host."""
 
     def bind_subpath(self, volume: Path, subpath: str, target: Path) -> Path:
         """Make what lies at `subpath` inside `volume` available at a path that nothing in the volume

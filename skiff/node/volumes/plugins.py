@@ -23,7 +23,7 @@ from skiff.api.views.core import (
 )
 from skiff.client.client import Client
 from skiff.node.volumes import payload as content
-from skiff.node.volumes.model import Disk, File, Ready, VolumeError
+from skiff.node.volumes.model import Disk, File, NoMounter, Ready, VolumeError
 from skiff.node.volumes.objects import NotSynced, ObjectCache, V, claim_name
 from skiff.node.volumes.tokens import Tokens
 
@@ -204,9 +204,15 @@ async def _claim(context: Context, pod: Pod, volume: Volume, path: Path) -> Read
     if claim.status.phase != "Bound" or not claim.spec.volume_name:
         raise VolumeError(f"error processing PVC {pod.metadata.namespace}/{name}: PVC is not bound")
     bound = await _read(context, PersistentVolume, claim.spec.volume_name)
-    readonly = bool(
-        volume.persistent_volume_claim is not None and volume.persistent_volume_claim.read_only
-    )
+    source = volume.persistent_volume_claim
+    try:
+        return _persistent(context, pod, bound, readonly=source is not None and source.read_only)
+    except VolumeError as e:
+        e.volume = bound.metadata.name
+        raise
+
+
+def _persistent(context: Context, pod: Pod, bound: PersistentVolume, *, readonly: bool) -> Ready:
     block = bound.spec.volume_mode == "Block"
     if bound.spec.host_path is not None:
         where = Path(bound.spec.host_path.path)
@@ -214,6 +220,8 @@ async def _claim(context: Context, pod: Pod, volume: Volume, path: Path) -> Read
         return Ready(where, readonly, block)
     if bound.spec.local is not None:
         where = Path(bound.spec.local.path)
+        if not context.disk.exists(where):
+            raise NoMounter(f'path "{where}" does not exist')
         context.disk.check_host_path(where, "BlockDevice" if block else "Directory")
         group = content.group_of(pod)
         if group is not None and not block:
