@@ -43,17 +43,11 @@ class FakeTls:
     def __init__(self, **subject: object) -> None:
         self.subject = subject
 
-    def getpeercert(self, binary_form=False):
+    def getpeercert(self):
         if not self.subject:
-            return b"" if binary_form else {}
-        if binary_form:
-            return b"der"
+            return {}
         return {
-            "subject": tuple(
-                ((k.replace("oid_", "").replace("_", "."), v),)
-                for k, vs in self.subject.items()
-                for v in vs
-            ),
+            "subject": tuple(((k, v),) for k, vs in self.subject.items() for v in vs),
             "notAfter": "Jan 15 09:00:00 2027 GMT",
         }
 
@@ -112,8 +106,7 @@ def test_nobody_is_anonymous_unless_forbidden(chain, clock):
 def test_certificate_gives_name_and_groups_once_a_connection(chain, clock):
     tls = FakeTls(organizationName=["system:nodes", "x"], commonName=["system:node:n1"])
     peer = Peer(("127.0.0.1", 5), tls=tls)
-    told = {"authentication.kubernetes.io/credential-id": (f"X509SHA256={sha256(b'der').hexdigest()}",)}
-    expected = User("system:node:n1", ("system:nodes", "x", "system:authenticated"), "", told)
+    expected = User("system:node:n1", ("system:nodes", "x", "system:authenticated"))
     assert chain(request(peer=peer)) == expected
     tls.subject = {}
     assert chain(request(peer=peer)) == expected
@@ -129,14 +122,6 @@ def test_certificates_show_which_they_are_and_may_name_a_uid(chain):
     digest = hashlib.sha256(b"der").hexdigest()
     assert user.extra == {"authentication.kubernetes.io/credential-id": (f"X509SHA256={digest}",)}
     tls = FakeTls(commonName=["jane"], **{"1.3.6.1.4.1.57683.2": ["1042", "1043"]})
-    with pytest.raises(Unauthorized):
-        chain(request(peer=Peer(("127.0.0.1", 5), tls=tls)))
-
-
-def test_a_certificate_may_carry_a_uid(chain):
-    tls = FakeTls(commonName=["jane"], oid_1_3_6_1_4_1_57683_2=["u-1"])
-    assert chain(request(peer=Peer(("127.0.0.1", 5), tls=tls))).uid == "u-1"
-    tls = FakeTls(commonName=["jane"], oid_1_3_6_1_4_1_57683_2=["u-1", "u-2"])
     with pytest.raises(Unauthorized):
         chain(request(peer=Peer(("127.0.0.1", 5), tls=tls)))
 

@@ -123,10 +123,6 @@ class AuthenticationChain:
         return found[0] if found else None
 
 
-_UID_ATTRIBUTE = "1.3.6.1.4.1.57683.2"
-"""A certificate's subject may carry the user's uid."""
-
-
 def _in_process(identity: object) -> User:
     """The identity that the in-process transport was given: a User, or (name, groups)."""
     if isinstance(identity, User):
