@@ -18,7 +18,7 @@ from skiff.api.errors import BadRequest, NotAcceptable, UnsupportedMediaType
 JSON: Final = "application/json"
 YAML: Final = "application/yaml"
 PROTOBUF: Final = "application/vnd.kubernetes.protobuf"
-_ACCEPTED: Final = f"application/json, application/yaml, {PROTOBUF}"
+ACCEPTED: Final = f"application/json, application/yaml, {PROTOBUF}"
 _UNKNOWN_FORMAT: Final = (
     "the body of the request was in an unknown format - accepted media types include"
 )
@@ -75,7 +75,7 @@ def accept(header: str, *, stream: bool = False, tables: bool = True) -> Shape:
             return Shape(chosen, form, version)
     if protobuf:
         return Shape(PROTOBUF)
-    raise NotAcceptable(f"only the following media types are accepted: {_ACCEPTED}")
+    raise NotAcceptable(f"only the following media types are accepted: {ACCEPTED}")
 
 
 def _clauses(header: str) -> list[tuple[str, dict[str, str]]]:
@@ -118,7 +118,7 @@ def decode_body(content_type: str, body: bytes, kind: str, api_version: str = ""
         return _load_protobuf(body, kind, api_version)
     if media in _YAML_TYPES:
         return _object(load_yaml(body, kind), body, kind)
-    raise UnsupportedMediaType(f"{_UNKNOWN_FORMAT}: {_ACCEPTED}")
+    raise UnsupportedMediaType(f"{_UNKNOWN_FORMAT}: {ACCEPTED}")
 
 
 def to_json(content_type: str, body: bytes) -> bytes:

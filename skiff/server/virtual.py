@@ -43,9 +43,7 @@ def answer(call: Call, obj: dict[str, Any], status: int = _CREATED) -> Response:
     """The answer to a create: the object, in the media type that the client prefers."""
     shape = negotiate.accept(call.request.headers.get("accept", ""))
     if shape.form != "object":
-        raise NotAcceptable(
-            "only the following media types are accepted: application/json, application/yaml"
-        )
+        raise NotAcceptable(f"only the following media types are accepted: {negotiate.ACCEPTED}")
     media = shape.media
     obj.setdefault("metadata", {})
     return Response(status, negotiate.encode(obj, media), content_type=media)

@@ -320,6 +320,10 @@ def test_what_is_no_object_is_no_table() -> None:
         accept = "application/json;as=Table;v=v1;g=meta.k8s.io"
         answer = await w.call("POST", path, review, {"accept": accept})
         assert (answer.status, answer.json["reason"]) == (406, "NotAcceptable")
+        assert answer.message == (
+            "only the following media types are accepted: "
+            "application/json, application/yaml, application/vnd.kubernetes.protobuf"
+        )
         assert (await w.call("POST", path, review)).status == 201
 
     play(test, lambda engine: Assembly(engine, Settings()).parts)

@@ -60,9 +60,7 @@ def answer_object(call: Call, obj: dict[str, Any], status: int = 200) -> Respons
     """An answer that is no stored object (a Scale, a Status), in the client's media type."""
     shape = shape_of(call)
     if shape.form != "object" and obj.get("kind") != "Status":
-        raise NotAcceptable(
-            "only the following media types are accepted: application/json, application/yaml"
-        )
+        raise NotAcceptable(f"only the following media types are accepted: {negotiate.ACCEPTED}")
     pretty = shape.media == JSON and wants_pretty(call)
     return Response(status, negotiate.encode(obj, shape.media, pretty=pretty), shape.media)
 
