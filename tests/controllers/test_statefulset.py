@@ -1,11 +1,21 @@
 """StatefulSets against the real API server, on virtual time."""
 
+import asyncio
+
 import pytest
 
-from skiff.api.errors import NotFound
+from skiff.api.errors import AlreadyExists, NotFound
 from skiff.api.resources import PERSISTENTVOLUMECLAIMS, PODS, RESOURCES
+from skiff.api.views.apps import ControllerRevision, StatefulSet
+from skiff.api.views.core import PersistentVolumeClaim, Pod
+from skiff.client.events import EventRecorder
+from skiff.client.informer import InformerFactory
+from skiff.client.reconciler import Key
+from skiff.controllers.context import Context
+from skiff.controllers.statefulset.run import StatefulSetReconciler
 from tests.controllers.world import Object, World, run, template
 
+LIMITRANGES = RESOURCES["", "v1", "limitranges"]
 SETS = RESOURCES["apps", "v1", "statefulsets"]
 REVISIONS = RESOURCES["apps", "v1", "controllerrevisions"]
 HASH = "controller-revision-hash"
@@ -256,3 +266,51 @@ def test_ordinals_may_start_elsewhere() -> None:
         assert set(await images(world)) == {"ss-5", "ss-6"}
 
     run(test, play=True)
+
+
+def test_a_claim_that_is_refused_is_told_of() -> None:
+    async def test(world: World) -> None:
+        limit = {"type": "PersistentVolumeClaim", "max": {"storage": "500Mi"}}
+        limits = {"metadata": {"name": "l"}, "spec": {"limits": [limit]}}
+        await world.client.create(LIMITRANGES, limits, "default")
+        body = stateful(1, volumeClaimTemplates=[claim_template()])
+        await world.client.create(SETS, body, "default")
+
+        async def told():
+            return await world.events("FailedCreate")
+
+        found = await world.until(told)
+        start = "create Claim data-ss-0 for Pod ss-0 in StatefulSet ss failed error: "
+        assert any(m.startswith(start) for m in found)
+        assert any(m.startswith("create Pod ss-0 in StatefulSet ss failed error: ") for m in found)
+
+    run(test, play=True)
+
+
+def test_a_cache_that_is_behind_is_no_failure() -> None:
+    """The pod was made, and its informer does not show it yet."""
+
+    async def test(world: World) -> None:
+        client = world.client
+        events = EventRecorder(client, "test")
+        informers = InformerFactory(client)
+        context = Context(world.clock, client.entropy, client, informers, events)
+        controller = StatefulSetReconciler(context)
+        await client.create(SETS, stateful(1), "default")
+        async with asyncio.TaskGroup() as group:
+            tasks = []
+            for view in (StatefulSet, Pod, PersistentVolumeClaim, ControllerRevision):
+                informer = informers.of(view)
+                tasks.append(group.create_task(informer.run(lambda: None)))
+                await informer.synced.wait()
+            tasks[1].cancel()
+            recording = group.create_task(events.run(lambda: None))
+            await controller.reconcile(Key("default", "ss"))
+            with pytest.raises(AlreadyExists):
+                await controller.reconcile(Key("default", "ss"))
+            assert len(await world.events("SuccessfulCreate")) == 1
+            assert await world.events("FailedCreate") == []
+            for task in (*tasks, recording):
+                task.cancel()
+
+    run(test, without=("statefulset-controller",))

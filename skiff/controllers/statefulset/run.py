@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
-from skiff.api.errors import ApiError, NotFound
+from skiff.api.errors import AlreadyExists, ApiError, NotFound
 from skiff.api.resources import PERSISTENTVOLUMECLAIMS, PODS
 from skiff.api.views.apps import StatefulSet
 from skiff.api.views.base import as_json
@@ -153,6 +153,8 @@ class StatefulSetReconciler(Reconciler):
             await self._create_claims(owner, ordinal)
             body = identity.pod_for(owner, pod_template, ordinal, revision)
             await self._client.create(PODS, body, meta.namespace)
+        except AlreadyExists:
+            raise  # the cache is behind: it will show the pod soon
         except ApiError as e:
             if not namespace_ends(e):
                 message = f"create Pod {name} in StatefulSet {meta.name} failed error: {e.message}"
@@ -171,7 +173,17 @@ class StatefulSetReconciler(Reconciler):
                     raise ApiError(f"pvc {name} is being deleted")
                 continue
             body = identity.claim_for(owner, made_of, ordinal)
-            await self._client.create(PERSISTENTVOLUMECLAIMS, body, meta.namespace)
+            try:
+                await self._client.create(PERSISTENTVOLUMECLAIMS, body, meta.namespace)
+            except AlreadyExists:
+                continue
+            except ApiError as e:
+                message = (
+                    f"create Claim {name} for Pod {meta.name}-{ordinal} in StatefulSet {meta.name} "
+                    f"failed error: {e.message}"
+                )
+                self._events.record(owner, WARNING, "FailedCreate", message)
+                raise
             message = (
                 f"create Claim {name} Pod {meta.name}-{ordinal} in StatefulSet {meta.name} success"
             )
