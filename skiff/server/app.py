@@ -50,6 +50,7 @@ from skiff.server.seams import (
     User,
 )
 from skiff.server.served import Served
+from skiff.server.verbs.answer import wants_pretty
 from skiff.server.verbs.table import SUBRESOURCE_VERBS, VERBS, VIRTUAL_VERBS, Verb
 from skiff.store.protocol import Store, StoreError
 
@@ -343,6 +344,10 @@ class ApiServer:
             for media in (negotiate.YAML, negotiate.PROTOBUF):
                 if media in accept:
                     return Response(error.code, negotiate.encode(body, media), media, headers)
+        if wants_pretty(call):
+            return Response(
+                error.code, negotiate.encode(body, negotiate.JSON, pretty=True), headers=headers
+            )
         return Response(error.code, orjson.dumps(body) + b"\n", headers=headers)
 
 

@@ -7,6 +7,7 @@ from skiff.api.errors import BadRequest, NotAcceptable
 from skiff.api.schema import Validation, decode_with
 from skiff.server import negotiate
 from skiff.server.seams import Call, User
+from skiff.server.verbs.answer import wants_pretty
 
 _CREATED = 201
 
@@ -46,7 +47,8 @@ def answer(call: Call, obj: dict[str, Any], status: int = _CREATED) -> Response:
         raise NotAcceptable(f"only the following media types are accepted: {negotiate.ACCEPTED}")
     media = shape.media
     obj.setdefault("metadata", {})
-    return Response(status, negotiate.encode(obj, media), content_type=media)
+    pretty = media == negotiate.JSON and wants_pretty(call)
+    return Response(status, negotiate.encode(obj, media, pretty=pretty), content_type=media)
 
 
 def user_info(user: User) -> dict[str, Any]:

@@ -131,6 +131,15 @@ def test_paths_version_and_what_is_not_there(discovery: Discovery):
         get(discovery, "/apis", accept="application/cbor")
 
 
+def test_people_get_documents_in_lines(discovery: Discovery):
+    for path in ("/api", "/apis", "/api/v1", "/apis/apps"):
+        plain = get(discovery, path)
+        shown = get(discovery, path, **{"user-agent": "curl/8.5.0"})
+        assert shown.body.startswith(b'{\n  "kind": "')
+        assert orjson.loads(shown.body) == orjson.loads(plain.body)
+        assert b"\n  " not in plain.body
+
+
 def test_custom_resources_come_and_go():
     served = list(TABLE)
     catalog = Catalog(lambda: served)

@@ -524,6 +524,10 @@ def test_acceptable_answers() -> None:
             assert answer.status == status, accept
         pretty = await w.get(path, pretty="true")
         assert b'\n  "kind": "ConfigMap"' in pretty.body
+        for person in ({"user-agent": "curl/8.5.0"}, {"user-agent": "Mozilla/5.0"}):
+            missing = await w.call("GET", f"{CONFIGMAPS}/none", None, person)
+            assert missing.body.startswith(b'{\n  "kind": "Status"')
+        assert b"\n " not in (await w.get(f"{CONFIGMAPS}/none")).body
 
     play(test)
 

@@ -13,6 +13,7 @@ from skiff.server.discovery import documents
 from skiff.server.discovery.catalog import Catalog
 from skiff.server.discovery.version import GIT_VERSION, version_info
 from skiff.server.seams import Call, PathHandler
+from skiff.server.verbs.answer import wants_pretty
 
 _AGGREGATED_VERSIONS = ("v2", "v2beta1")
 _NOT_MODIFIED = 304
@@ -68,7 +69,7 @@ class Discovery:
                 raise not_found()
             found = group
             return self._answer(
-                call.request,
+                call,
                 ("group", parts[1]),
                 lambda: documents.api_group(found, alone=True),
             )
@@ -94,7 +95,7 @@ class Discovery:
         if group is None or len(rest) != 1 or rest[0] not in group.versions:
             raise not_found()
         return self._answer(
-            call.request,
+            call,
             ("resources", name, rest[0]),
             lambda: documents.api_resource_list(self.catalog, group, rest[0]),
         )
@@ -104,10 +105,10 @@ class Discovery:
         where = "core" if core else "groups"
         for media, version in _wanted(call.request.headers.get("accept", "")):
             if not version:
-                return self._answer(call.request, (where,), legacy, vary=True)
+                return self._answer(call, (where,), legacy, vary=True)
             content_type = f"{media};g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
             return self._answer(
-                call.request,
+                call,
                 (where, version),
                 lambda version=version: documents.aggregated(self.catalog, version, core=core),  # type: ignore[misc]
                 content_type,
@@ -119,7 +120,7 @@ class Discovery:
 
     def _answer(
         self,
-        request: Request,
+        call: Call,
         key: tuple[str, ...],
         build: Callable[[], Mapping[str, Any]],
         content_type: str = "",
@@ -129,11 +130,14 @@ class Discovery:
         if self._generation != self.catalog.generation:
             self._kept.clear()
             self._generation = self.catalog.generation
+        request = call.request
         if not content_type and negotiate_yaml(request):
             return Response(200, negotiate.to_yaml(dict(build())), content_type=negotiate.YAML)
         body = self._kept.get(key)
         if body is None:
             body = self._kept[key] = orjson.dumps(build())
+        if not content_type and wants_pretty(call):
+            body = negotiate.encode(orjson.loads(body), negotiate.JSON, pretty=True)
         if not vary:
             return Response(200, body)
         headers: tuple[tuple[str, str], ...] = (("vary", "Accept"),)
