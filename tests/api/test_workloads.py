@@ -4,7 +4,7 @@ import pytest
 
 from skiff.api import cron
 from skiff.api.kinds import strategy_for
-from skiff.api.resources import JOBS, REPLICASETS
+from skiff.api.resources import JOBS, REPLICASETS, by_kind
 
 from .kinds import NOW, container, created, faults, row, updated, workload
 
@@ -577,3 +577,19 @@ def test_stateful_set_defaults():
     }
     plain = created(workload("StatefulSet", updateStrategy={"type": "RollingUpdate"}))["spec"]
     assert plain["updateStrategy"] == {"type": "RollingUpdate"}
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "ReplicaSet", "ReplicationController"])
+def test_names_become_host_names(kind):
+    obj = workload(kind, "v1" if kind == "ReplicationController" else "apps/v1")
+    if kind == "ReplicationController":
+        obj["spec"]["selector"] = {"app": "web"}
+    made = created(obj)
+    strategy = strategy_for(by_kind(made["apiVersion"], kind))
+    assert strategy.warnings(made) == []
+    made["metadata"]["name"] = "a.b"
+    assert strategy.warnings(made) == [
+        "metadata.name: this is used in Pod names and hostnames, which can result in surprising "
+        "behavior; a DNS label is recommended: [must not contain dots]"
+    ]
+    assert strategy.warnings(made, {**made, "spec": {}}) == []

@@ -252,8 +252,29 @@ def test_ended_pods_beyond_the_threshold_go_oldest_first() -> None:
             await world.clock.sleep(1)
         await world.clock.sleep(10)
         assert {p["metadata"]["name"] for p in await world.objects(PODS)} == {"p3", "p4"}
+        evicted = {"status": {"phase": "Failed", "reason": "Evicted"}}
+        await client.create(PODS, pod("p5", ""), "default")
+        await client.patch(PODS, "p5", "default", evicted, subresource="status")
+        await world.clock.sleep(10)
+        assert {p["metadata"]["name"] for p in await world.objects(PODS)} == {"p3", "p4"}
 
     run(test, options=Options(terminated_pod_threshold=2))
+
+
+def test_a_pod_that_never_ran_ends_as_failed() -> None:
+    async def test(world: World) -> None:
+        body = pod("p", "")
+        body["metadata"]["finalizers"] = ["test/held"]
+        await world.client.create(PODS, body, "default")
+        await world.client.delete(PODS, "p", "default")
+
+        async def failed():
+            return (await world.client.get(PODS, "p", "default"))["status"]["phase"] == "Failed"
+
+        await world.until(failed)
+        await world.client.patch(PODS, "p", "default", {"metadata": {"finalizers": None}})
+
+    run(test)
 
 
 def test_nodes_are_told_how_long_to_keep_what_they_read() -> None:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from skiff.api import cron
 from skiff.api.kinds import errors as fe
-from skiff.api.kinds import names
+from skiff.api.kinds import names, pod_warnings
 from skiff.api.kinds.columns import (
     AGE,
     NAME,
@@ -20,7 +20,7 @@ from skiff.api.kinds.columns import (
 )
 from skiff.api.kinds.errors import FieldErrors
 from skiff.api.kinds.job_spec import validate_job_spec
-from skiff.api.kinds.jobs import name_warnings, spec_warnings
+from skiff.api.kinds.jobs import spec_warnings
 from skiff.api.kinds.metadata import validate_annotations, validate_labels
 from skiff.api.kinds.pod_defaults import default_template
 from skiff.api.kinds.strategy import Object, Strategy
@@ -122,7 +122,7 @@ class CronJobStrategy(Strategy):
         if old is not None and old.get("spec") == obj.get("spec"):
             return []
         spec = obj.get("spec", {})
-        out = name_warnings(obj) if old is None else []
+        out = pod_warnings.of_name(obj) if old is None else []
         out += spec_warnings(spec.get("jobTemplate", {}).get("spec", {}), "spec.jobTemplate.spec")
         if "TZ" in spec.get("schedule", ""):
             out.append(

@@ -127,7 +127,7 @@ class JobStrategy(Strategy):
     def warnings(self, obj: Object, old: Object | None = None) -> list[str]:
         if old is not None and old.get("spec") == obj.get("spec"):
             return []
-        out = name_warnings(obj) if old is None else []
+        out = pod_warnings.of_name(obj) if old is None else []
         return out + spec_warnings(obj.get("spec", {}), "spec")
 
     def selectable(self, obj: Object) -> dict[str, str]:
@@ -213,18 +213,6 @@ def _validate_completions(new: Object, old: Object) -> FieldErrors:
         return []
     message = "can only be modified in tandem with spec.parallelism"
     return [fe.invalid("spec.completions", after, message)]
-
-
-def name_warnings(obj: Object) -> list[str]:
-    """A name that cannot be a label of a host name."""
-    found = names.dns1123_label(obj["metadata"].get("name", ""))
-    if not found:
-        return []
-    warning = (
-        "metadata.name: this is used in Pod names and hostnames, which can result in surprising "
-        f"behavior; a DNS label is recommended: [{' '.join(found)}]"
-    )
-    return [warning]
 
 
 def spec_warnings(spec: Object, path: str) -> list[str]:

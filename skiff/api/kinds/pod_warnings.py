@@ -6,6 +6,7 @@ Source: https://kubernetes.io/docs/reference/labels-annotations-taints/ and the 
 from typing import Any, Final
 
 from skiff.api import quantity
+from skiff.api.kinds import names
 from skiff.api.kinds.resource_amounts import amount
 
 DEPRECATED_LABELS: Final = {
@@ -57,6 +58,18 @@ def of_spec(spec: dict[str, Any], path: str) -> list[str]:
         for i, container in enumerate(spec.get(key, ())):
             out += _of_container(container, f"{path}.{key}[{i}]")
     return out
+
+
+def of_name(obj: dict[str, Any], used: str = "Pod names and hostnames") -> list[str]:
+    """The warning about a name that cannot be a label of a host name; `used` says what for."""
+    found = names.dns1123_label(obj["metadata"].get("name", ""))
+    if not found:
+        return []
+    warning = (
+        f"metadata.name: this is used in {used}, which can result in surprising behavior; a DNS "
+        f"label is recommended: [{' '.join(found)}]"
+    )
+    return [warning]
 
 
 def _of_container(container: dict[str, Any], path: str) -> list[str]:

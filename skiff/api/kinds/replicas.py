@@ -52,7 +52,8 @@ class ReplicaSetStrategy(Strategy):
         if old is not None and old.get("spec") == obj.get("spec"):
             return []
         pod = obj.get("spec", {}).get("template", {}).get("spec", {})
-        return pod_warnings.of_spec(pod, "spec.template.spec")
+        out = pod_warnings.of_name(obj) if old is None else []
+        return out + pod_warnings.of_spec(pod, "spec.template.spec")
 
     def selectable(self, obj: Object) -> dict[str, str]:
         return {"status.replicas": str(obj.get("status", {}).get("replicas", 0))}

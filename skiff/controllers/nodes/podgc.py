@@ -1,6 +1,6 @@
 """Pod garbage collection: pods that nobody will clean up any more.
 
-- Ended pods beyond a threshold, oldest first.
+- Ended pods beyond a threshold: evicted ones, then the oldest first.
 - Pods bound to a node that is gone: after a grace, since a node may be registered anew.
 - Pods that are being deleted and were never scheduled: no kubelet will finish that.
 - Terminating pods on nodes that are out of service.
@@ -109,7 +109,14 @@ class PodCollector(Reconciler):
         beyond = len(ended) - self._threshold
         if beyond <= 0:
             return
-        ended.sort(key=lambda p: (p.metadata.creation_timestamp, p.metadata.name))
+        # Evicted ones first: others may still be looked at.
+        ended.sort(
+            key=lambda p: (
+                (p.status.phase, p.status.reason) != ("Failed", "Evicted"),
+                p.metadata.creation_timestamp,
+                p.metadata.name,
+            )
+        )
         for pod in ended[:beyond]:
             await self._delete(pod, "")
 
