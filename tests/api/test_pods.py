@@ -591,3 +591,61 @@ def test_label_keys_are_written_into_the_selectors_of_a_pod():
         asks(matchExpressions=[{"key": "hash", "operator": "Exists"}]),
     ):
         assert faults(twice) == [f"spec.topologySpreadConstraints[0].{words}"]
+
+
+def annotated(annotations, **spec):
+    made = pod(container(), **spec)
+    made["metadata"]["annotations"] = annotations
+    return made
+
+
+COST = "controller.kubernetes.io/pod-deletion-cost"
+MIRROR = "kubernetes.io/config.mirror"
+APPARMOR = "container.apparmor.security.beta.kubernetes.io/"
+
+
+@pytest.mark.parametrize("cost", ["+10", "008", "ten", "", "2147483648", "-2147483649", "1.5"])
+def test_a_deletion_cost_is_a_number(cost):
+    assert faults(annotated({COST: cost})) == [
+        f'metadata.annotations[{COST}]: Invalid value: "{cost}": must be a 32bit integer'
+    ]
+
+
+@pytest.mark.parametrize("cost", ["0", "10", "-10", "2147483647", "-2147483648"])
+def test_a_deletion_cost_may_be_negative(cost):
+    assert faults(annotated({COST: cost})) == []
+
+
+def test_what_annotations_say_of_a_pod_is_checked():
+    assert faults(annotated({MIRROR: "x"})) == [
+        f'metadata.annotations[{MIRROR}]: Invalid value: "x": '
+        "must set spec.nodeName if mirror pod annotation is set"
+    ]
+    assert faults(annotated({MIRROR: "x"}, nodeName="n")) == []
+    assert faults(annotated({APPARMOR + "nobody": "mine"})) == [
+        f'metadata.annotations[{APPARMOR}nobody]: Invalid value: "nobody": container not found',
+        f'metadata.annotations[{APPARMOR}nobody]: Invalid value: "mine": '
+        'invalid AppArmor profile name: "mine"',
+    ]
+
+
+def test_some_annotations_stay_as_they_are():
+    name = container()["name"]
+    old = annotated({APPARMOR + name: "unconfined", MIRROR: "x", "free": "1"}, nodeName="n")
+
+    def change(**annotations):
+        return lambda p: p["metadata"].update(annotations={"free": "2", **annotations})
+
+    where = "metadata.annotations"
+    assert updated(old, change())[1] == [
+        f"{where}[{APPARMOR}{name}]: Forbidden: may not remove or update AppArmor annotations",
+        f"{where}[{MIRROR}]: Forbidden: may not remove or update mirror pod annotation",
+    ]
+    plain = annotated({"free": "1"}, nodeName="n")
+    assert updated(plain, change(**{MIRROR: "x"}))[1] == [
+        f"{where}[{MIRROR}]: Forbidden: may not add mirror pod annotation"
+    ]
+    assert updated(plain, change(**{APPARMOR + name: "unconfined"}))[1] == [
+        f"{where}[{APPARMOR}{name}]: Forbidden: may not add AppArmor annotations"
+    ]
+    assert updated(plain, change())[1] == []

@@ -10,6 +10,7 @@ from skiff.api.kinds import names
 from skiff.api.kinds.containers import Context, validate_containers
 from skiff.api.kinds.errors import FieldErrors
 from skiff.api.kinds.metadata import validate_annotations, validate_finalizers, validate_labels
+from skiff.api.kinds.pod_annotations import validate_annotations_of_pod
 from skiff.api.kinds.resource_amounts import (
     NOT_NEGATIVE,
     validate_amounts,
@@ -46,6 +47,8 @@ def validate_template(template: dict[str, Any], path: str) -> FieldErrors:
     errors += validate_annotations(meta.get("annotations", {}), f"{path}.annotations")
     errors += validate_finalizers(meta.get("finalizers", []), f"{path}.finalizers")
     spec = template.get("spec", {})
+    annotations = meta.get("annotations") or {}
+    errors += validate_annotations_of_pod(annotations, spec, f"{path}.annotations")
     errors += validate_pod_spec(spec, f"{path}.spec")
     if spec.get("ephemeralContainers"):
         message = "ephemeral containers not allowed in pod template"

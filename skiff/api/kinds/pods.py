@@ -10,6 +10,10 @@ from skiff.api.kinds import errors as fe
 from skiff.api.kinds import known_specs, pod_columns, pod_warnings
 from skiff.api.kinds.columns import Columns
 from skiff.api.kinds.errors import FieldErrors
+from skiff.api.kinds.pod_annotations import (
+    validate_annotations_of_pod,
+    validate_annotations_update,
+)
 from skiff.api.kinds.pod_defaults import default_pod, default_template
 from skiff.api.kinds.pod_spec import validate_pod_spec, validate_template
 from skiff.api.kinds.resource_amounts import amount
@@ -71,16 +75,18 @@ class PodStrategy(Strategy):
 
     def validate_body(self, obj: Object) -> FieldErrors:
         spec = obj.get("spec", {})
+        annotations = obj["metadata"].get("annotations") or {}
+        told = validate_annotations_of_pod(annotations, spec, "metadata.annotations")
         key = known_specs.key_of(spec)
         if known_specs.FAULTLESS.knows(key):
-            return []
+            return told
         errors = validate_pod_spec(spec, "spec")
         if spec.get("nodeName") and spec.get("schedulingGates"):
             message = "cannot be set until all schedulingGates have been cleared"
             errors.append(fe.forbidden("spec.nodeName", message))
         if not errors:
             known_specs.FAULTLESS.note(key)
-        return errors
+        return told + errors
 
     def validate_new(self, obj: Object) -> FieldErrors:
         """The faults that only a new pod can have."""
@@ -95,6 +101,8 @@ class PodStrategy(Strategy):
         if subresource == "resize":
             return errors + _validate_resize(new, old)
         if subresource == "":
+            before, after = (o["metadata"].get("annotations") or {} for o in (old, new))
+            errors += validate_annotations_update(after, before, "metadata.annotations")
             errors += _validate_spec_update(new["spec"], old["spec"])
         return errors
 
