@@ -12,7 +12,7 @@ from skiff.api.errors import ApiError, Conflict, Forbidden, NotFound
 from skiff.api.resources import PODS
 from skiff.api.views.pod import Pod
 from skiff.client.client import Client
-from skiff.node.lifecycle.conditions import DISRUPTION, OWNED
+from skiff.node.lifecycle.conditions import OWNED, is_ours
 
 RETRY_S = 1.0
 RETRY_CAP_S = 10.0
@@ -36,7 +36,7 @@ def status_patch(old: Status, new: Status) -> Status:
             changed = [
                 _with_removals(before.get(c["type"], {}), c)
                 for c in value
-                if c["type"] in (*OWNED, DISRUPTION) and before.get(c["type"]) != c
+                if is_ours(c) and before.get(c["type"]) != c
             ]
             changed += [
                 {"type": t, "$patch": "delete"} for t in before if t in OWNED and t not in after

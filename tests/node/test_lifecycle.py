@@ -320,6 +320,13 @@ def test_every_plan_is_sound(case, ending, ended):
         assert conditions["Ready"] == "False"
 
 
+def test_a_disruption_that_others_told_of_is_not_written_again():
+    theirs = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager"}
+    ours = {"type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet"}
+    assert status_patch({}, {"conditions": [theirs]}) == {}
+    assert status_patch({}, {"conditions": [ours]}) == {"conditions": [ours]}
+
+
 @settings(max_examples=200, deadline=None)
 @given(pictures(), pictures())
 def test_patches_turn_one_status_into_the_other(first, second):

@@ -22,8 +22,17 @@ OWNED = (
     READY_TO_START, INITIALIZED, READY, CONTAINERS_READY, POD_SCHEDULED, RESIZE_PENDING, RESIZE_IN_PROGRESS,
 )  # fmt: skip
 
+BY_KUBELET = "TerminationByKubelet"  # the reason of a DisruptionTarget of ours
+
 Condition = dict[str, Any]
 Statuses = Mapping[str, Mapping[str, Any]]
+
+
+def is_ours(condition: Mapping[str, Any]) -> bool:
+    """Whether the condition is the kubelet's to write."""
+    return condition["type"] in OWNED or (
+        condition["type"] == DISRUPTION and condition.get("reason") == BY_KUBELET
+    )
 
 
 def pod_conditions(

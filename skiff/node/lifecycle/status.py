@@ -16,7 +16,7 @@ from skiff.aio.clock import rfc3339
 from skiff.api.views.container import ResourceRequirements
 from skiff.api.views.pod import ContainerStatus as WrittenStatus
 from skiff.api.views.pod import Pod
-from skiff.node.lifecycle.conditions import DISRUPTION, pod_conditions
+from skiff.node.lifecycle.conditions import BY_KUBELET, DISRUPTION, pod_conditions
 from skiff.node.lifecycle.model import (
     AnyContainer,
     Health,
@@ -140,7 +140,7 @@ def _disruption(verdict: Verdict | None, observed: Observed) -> list[Status]:
         {
             "type": DISRUPTION,
             "status": "True",
-            "reason": "TerminationByKubelet",
+            "reason": BY_KUBELET,
             "message": verdict.message,
         }
     ]
