@@ -12,7 +12,7 @@ from skiff.api.views.core import ResourceFieldSelector as ResourceSelector
 
 AnyContainer = Container | EphemeralContainer
 _SUBSCRIPT = re.compile(r"metadata\.(labels|annotations)\['(.*)'\]", re.DOTALL)
-# Resources whose missing limits are read as what the node can give.
+# Resources whose missing limits are read as the pod's own, else as what the node can give.
 _DEFAULTED_LIMITS = ("cpu", "memory", "ephemeral-storage")
 
 
@@ -109,6 +109,8 @@ def resource_value(
     values = {} if wanted is None else (wanted.limits if kind == "limits" else wanted.requests)
     amount = quantity.parse(values.get(resource, "0"))
     if kind == "limits" and not amount and resource in _DEFAULTED_LIMITS:
-        amount = quantity.parse(allocatable.get(resource, "0"))
+        whole = pod.spec.resources.limits if pod.spec.resources else {}
+        amount = quantity.parse(whole.get(resource, "0"))
+        amount = amount or quantity.parse(allocatable.get(resource, "0"))
     divisor = quantity.parse(selector.divisor or "1") or quantity.parse("1")
     return str(-(-amount.nano // divisor.nano))

@@ -139,6 +139,17 @@ def test_resources(resource, divisor, value):
     assert env_of({"env": env, "resources": resources}) == {"R": value}
 
 
+def test_limits_default_to_the_pods_own_and_then_to_the_nodes():
+    env = [
+        {"name": name, "valueFrom": {"resourceFieldRef": {"resource": resource}}}
+        for name, resource in (("CPU", "limits.cpu"), ("MEMORY", "limits.memory"))
+    ]
+    found = env_of({"env": env}, resources={"limits": {"cpu": "500m"}})
+    assert (found["CPU"], found["MEMORY"]) == ("1", str(4 << 30))
+    limited = {"env": env, "resources": {"limits": {"cpu": "4"}}}
+    assert env_of(limited, resources={"limits": {"cpu": "5"}})["CPU"] == "4"
+
+
 def test_limits_default_to_what_the_node_can_give():
     env = [
         {"name": n, "valueFrom": {"resourceFieldRef": {"resource": r}}}
