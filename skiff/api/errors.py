@@ -34,6 +34,7 @@ class ApiError(Exception):
         causes: Sequence[Cause] = (),
         retry_after_s: int | None = None,
         uid: str = "",
+        generic: bool = False,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -43,6 +44,8 @@ class ApiError(Exception):
         self.causes = tuple(causes)
         self.retry_after_s = retry_after_s
         self.uid = uid
+        self.generic = generic
+        """The server knew no resource to tell of: details are there, and empty."""
 
     def status(self) -> dict[str, Any]:
         """The Status object that goes over the wire."""
@@ -75,7 +78,9 @@ class ApiError(Exception):
             "reason": self.reason,
             "code": self.code,
         }
-        if details:
+        if not self.reason:
+            del body["reason"]
+        if details or self.generic:
             body["details"] = details
         return body
 

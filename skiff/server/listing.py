@@ -18,7 +18,7 @@ import orjson
 from skiff.api.errors import BadRequest, Cause, Expired, Timeout
 from skiff.api.selectors import FieldSelector
 from skiff.server.cache import POSTED_FIELDS, Index, Item
-from skiff.server.options import ListOptions, revision_of
+from skiff.server.options import ListOptions, list_revision_of
 from skiff.store.protocol import Compacted, FutureRevision, Store
 
 BLOCK_BYTES = 131_072
@@ -80,7 +80,7 @@ class Joined(NamedTuple):
 def too_large(wanted: int, current: int) -> Timeout:
     """The error for a resourceVersion that does not exist yet."""
     return Timeout(
-        f"Too large resource version: {wanted}, current: {current}",
+        f"Timeout: Too large resource version: {wanted}, current: {current}",
         causes=[Cause("ResourceVersionTooLarge", "Too large resource version")],
         retry_after_s=1,
     )
@@ -98,16 +98,18 @@ def decode_token(token: str) -> tuple[int, str]:
         raw = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
         version, revision, start = raw["v"], raw["rv"], raw["start"]
     except (ValueError, binascii.Error, TypeError, KeyError):
-        raise BadRequest("continue key is not valid: illegal base64 data or JSON") from None
+        raise _bad_token("illegal base64 data or JSON") from None
     if version != "meta.k8s.io/v1" or type(revision) is not int or type(start) is not str:
-        raise BadRequest(
-            "continue key is not valid: server does not recognize this encoded version"
-        )
+        raise _bad_token(f"server does not recognize this encoded version {version}")
     if not start or start.startswith("/") or ".." in start.split("/"):
-        raise BadRequest(f'continue key is not valid: invalid start key: "{start}"')
+        raise _bad_token(f'invalid start key: "{start}"')
     if revision == 0:
-        raise BadRequest("continue key is not valid: incorrect encoded start resourceVersion")
+        raise _bad_token("incorrect encoded start resourceVersion (version meta.k8s.io/v1)")
     return revision, start
+
+
+def _bad_token(why: str) -> BadRequest:
+    return BadRequest(f"invalid continue token: continue key is not valid: {why}")
 
 
 class Lister:
@@ -159,7 +161,7 @@ class Lister:
     def _point(self, options: ListOptions) -> tuple[int, str]:
         """The revision asked for (0: now) and the key to start behind ("" for the first)."""
         if not options.token:
-            return revision_of(options.revision), ""
+            return list_revision_of(options.revision), ""
         if options.revision not in ("", "0"):
             raise BadRequest("specifying resource version is not allowed when using continue")
         return decode_token(options.token)

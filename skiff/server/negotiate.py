@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from skiff.api.errors import BadRequest, NotAcceptable, UnsupportedMediaType
+from skiff.server.json_faults import json_fault
 
 JSON: Final = "application/json"
 YAML: Final = "application/yaml"
@@ -195,7 +196,7 @@ def _load_json(body: bytes, kind: str) -> Any:
     except orjson.JSONDecodeError as e:
         raise BadRequest(
             f"the object provided is unrecognized (must be of type {kind}): couldn't get "
-            f"version/kind; json parse error: {e.msg} ({_summary(body)})"
+            f"version/kind; json parse error: {json_fault(body, e.msg)} ({_summary(body)})"
         ) from None
 
 
@@ -212,6 +213,25 @@ def load_yaml(body: bytes, kind: str) -> Any:
             f"the object provided is unrecognized (must be of type {kind}): couldn't get "
             f"version/kind; yaml parse error: {e} ({_summary(body)})"
         ) from None
+
+
+def load_config(body: bytes) -> Any:
+    """The YAML body of an apply. Raises BadRequest."""
+    import yaml
+
+    from skiff.server.yamlish import load
+
+    try:
+        return load(body)
+    except yaml.MarkedYAMLError as e:
+        mark = e.problem_mark
+        line = (mark.line if mark else 0) + isinstance(e, yaml.scanner.ScannerError)
+        where = f"line {line}: " if line else ""
+        raise BadRequest(
+            f"error decoding YAML: error converting YAML to JSON: yaml: {where}{e.problem}"
+        ) from None
+    except (yaml.YAMLError, ValueError) as e:
+        raise BadRequest(f"error decoding YAML: error converting YAML to JSON: {e}") from None
 
 
 def _object(value: Any, body: bytes, kind: str) -> dict[str, Any]:
@@ -234,9 +254,11 @@ def _go_type(value: Any) -> str:
 
 
 def _summary(body: bytes) -> str:
-    """The body's first bytes in hex, as Kubernetes shows them."""
+    """The body's first bytes, in hex if it begins like no object, as Kubernetes shows them."""
     if not body:
         return "<empty>"
+    if body[:1] == b"{":
+        return body[:30].decode("utf-8", "replace") + (" ..." if len(body) > 30 else "")
     return body.hex() if len(body) <= 30 else body[:30].hex() + " ..."
 
 

@@ -99,10 +99,10 @@ def _list_faults(o: ListOptions) -> list[Cause]:
         text = "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided"
         return [Cause(forbid, text, where)]
     if o.match not in ("Exact", "NotOlderThan"):
-        text = f'Unsupported value: "{o.match}": supported values: "Exact", "NotOlderThan"'
+        text = f'Unsupported value: "{o.match}": supported values: "Exact", "NotOlderThan", ""'
         return [Cause("FieldValueNotSupported", text, where)]
     if o.match == "Exact" and o.revision == "0":
-        text = 'Forbidden: resourceVersionMatch "Exact" is forbidden for resourceVersion "0"'
+        text = 'Forbidden: resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
         return [Cause(forbid, text, where)]
     return []
 
@@ -149,13 +149,30 @@ def _integer(q: dict[str, str], name: str) -> int:
 
 
 def revision_of(text: str) -> int:
-    """A resourceVersion as a number (0 for none). Raises Invalid."""
+    """A resourceVersion as a number (0 for none). Raises UnreadableRevision."""
     if not text:
         return 0
     if text.isascii() and text.isdigit() and len(text) <= 20:
         return int(text)
-    problem = f'Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
-    raise invalid_options("ListOptions", [Cause("FieldValueInvalid", problem, "resourceVersion")])
+    raise UnreadableRevision(
+        f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": '
+        "invalid syntax"
+    )
+
+
+def list_revision_of(text: str) -> int:
+    """As `revision_of`, of a list's options. Raises BadRequest."""
+    try:
+        return revision_of(text)
+    except UnreadableRevision as e:
+        raise BadRequest(f"invalid resource version: {e.message}") from None
+
+
+class UnreadableRevision(ApiError):
+    """A resourceVersion that is no number: code 500, no reason, as Kubernetes answers."""
+
+    code = 500
+    reason = ""
 
 
 @dataclass(slots=True)
@@ -169,6 +186,15 @@ class WriteOptions:
 
 
 _DEFAULT_WRITE = WriteOptions()
+_ESCAPES = {
+    "\a": "\\a",
+    "\b": "\\b",
+    "\f": "\\f",
+    "\n": "\\n",
+    "\r": "\\r",
+    "\t": "\\t",
+    "\v": "\\v",
+}
 
 
 def write_options(info: RequestInfo, kind: str) -> WriteOptions:
@@ -176,17 +202,17 @@ def write_options(info: RequestInfo, kind: str) -> WriteOptions:
     if not info.query:
         return _DEFAULT_WRITE
     q = info.options
+    stages = info.all_options.get("dryRun", [])
     found = WriteOptions(
-        dry_run=_dry_run(info.all_options.get("dryRun", []), kind),
+        dry_run="All" in stages,
         manager=q.get("fieldManager", ""),
         validation=q.get("fieldValidation", ""),
         force=info.flag("force") if "force" in q else None,
     )
-    causes = []
+    causes = manager_faults(found.manager) + _dry_run_faults(stages)
     if found.validation not in _VALIDATIONS:
         text = f'Unsupported value: "{found.validation}": supported values: "", "Ignore", "Strict", "Warn"'
         causes.append(Cause("FieldValueNotSupported", text, "fieldValidation"))
-    causes += manager_faults(found.manager)
     if causes:
         raise invalid_options(kind, causes)
     return found
@@ -198,19 +224,36 @@ def manager_faults(manager: str) -> list[Cause]:
     if len(manager) > 128:
         text = "Too long: may not be more than 128 bytes"
         causes.append(Cause("FieldValueTooLong", text, "fieldManager"))
-    if not manager.isprintable():
-        text = f'Invalid value: "{manager}": should only contain printable characters'
-        causes.append(Cause("FieldValueInvalid", text, "fieldManager"))
+    for i, c in enumerate(manager):
+        if not c.isprintable():
+            at = len(manager[:i].encode())
+            text = (
+                f"Invalid value: {_go_quoted(manager)}: invalid character U+{ord(c):04X}"
+                f" (at position {at})"
+            )
+            causes.append(Cause("FieldValueInvalid", text, "fieldManager"))
     return causes
 
 
-def _dry_run(values: list[str], kind: str) -> bool:
-    wrong = [v for v in values if v not in ("", "All")]
-    if wrong:
-        shown = ", ".join(f'"{v}"' for v in wrong)
-        text = f'Unsupported value: [{shown}]: supported values: "All"'
-        raise invalid_options(kind, [Cause("FieldValueNotSupported", text, "dryRun")])
-    return "All" in values
+def _go_quoted(text: str) -> str:
+    """Text in double quotes, with what cannot be printed escaped."""
+    shown = "".join(
+        c
+        if c.isprintable() and c not in '"\\'
+        else f"\\{c}"
+        if c in '"\\'
+        else _ESCAPES.get(c) or (f"\\x{ord(c):02x}" if ord(c) < 0x80 else f"\\u{ord(c):04x}")
+        for c in text
+    )
+    return f'"{shown}"'
+
+
+def _dry_run_faults(stages: list[str]) -> list[Cause]:
+    if all(stage == "All" for stage in stages):
+        return []
+    shown = ",".join(f'"{stage}"' for stage in stages)
+    text = f'Unsupported value: [{shown}]: supported values: "All"'
+    return [Cause("FieldValueNotSupported", text, "dryRun")]
 
 
 @dataclass(slots=True)
@@ -247,12 +290,14 @@ def delete_options(info: RequestInfo, body: dict[str, Any] | None) -> DeleteOpti
         allowed = ", ".join(f'"{p}"' for p in (*_POLICIES, "nil"))
         text = f'Unsupported value: "{policy}": supported values: {allowed}'
         causes.append(Cause("FieldValueNotSupported", text, "propagationPolicy"))
+    dry_run = raw.get("dryRun") or []
+    stages = dry_run if isinstance(dry_run, list) else [str(dry_run)]
+    causes += _dry_run_faults(stages)
     if causes:
         raise invalid_options("DeleteOptions", causes)
-    dry_run = raw.get("dryRun") or []
     preconditions = raw.get("preconditions") or {}
     return DeleteOptions(
-        dry_run=_dry_run(dry_run if isinstance(dry_run, list) else [str(dry_run)], "DeleteOptions"),
+        dry_run="All" in stages,
         grace_s=grace,
         policy=policy,
         orphan=orphan,

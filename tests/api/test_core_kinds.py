@@ -76,9 +76,9 @@ OWNER = {"apiVersion": "v1", "kind": "Pod", "name": "o", "uid": "1", "controller
         ({"ownerReferences": [OWNER, {**OWNER, "name": "p"}]},
          ["metadata.ownerReferences: Invalid value: " + str([OWNER, {**OWNER, "name": "p"}])
           .replace("'", '"').replace("True", "true").replace(", ", ",").replace(": ", ":")
-          + ': Only one reference can have Controller set to true. Found "true" in references for o and p']),
+          + ': Only one reference can have Controller set to true. Found "true" in references for Pod/o and Pod/p']),
         ({"ownerReferences": [{**OWNER, "uid": ""}]},
-         ['metadata.ownerReferences[0].uid: Invalid value: "": must not be empty']),
+         ['metadata.ownerReferences.uid: Invalid value: "": must not be empty']),
     ],
 )  # fmt: skip
 def test_metadata(meta, expected):

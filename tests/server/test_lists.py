@@ -93,7 +93,10 @@ def test_revisions() -> None:
         paged = await w.ok("GET", ALL, resourceVersion=old, limit="10")
         assert "later" not in names(paged)
         bad = await w.get(ALL, resourceVersion="x")
-        assert (bad.status, bad.json["reason"]) == (422, "Invalid")
+        assert (bad.status, bad.json["reason"]) == (400, "BadRequest")
+        assert bad.message.startswith(
+            'invalid resource version: resourceVersion: Invalid value: "x"'
+        )
         w.store.compact(w.store.revision)
         gone = await w.get(ALL, resourceVersion=old, resourceVersionMatch="Exact")
         assert (gone.status, gone.json["reason"]) == (410, "Expired")
@@ -116,7 +119,9 @@ def test_a_revision_to_come_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> No
         finally:
             w.api.engine.watches.fresh.__func__.__defaults__ = (3.0,)  # type: ignore[attr-defined]
         assert late.status == 504
-        assert late.message == f"Too large resource version: 999, current: {w.store.revision}"
+        assert (
+            late.message == f"Timeout: Too large resource version: 999, current: {w.store.revision}"
+        )
         assert late.json["details"]["causes"][0]["reason"] == "ResourceVersionTooLarge"
         assert late.header("Retry-After") == "1"
 

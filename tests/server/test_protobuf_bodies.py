@@ -94,7 +94,7 @@ def test_what_does_not_decode() -> None:
             (
                 b"{}",
                 "the object provided is unrecognized (must be of type Pod): provided data does"
-                " not appear to be a protobuf message, expected prefix [107 56 115 0] (7b7d)",
+                " not appear to be a protobuf message, expected prefix [107 56 115 0] ({})",
             ),
         ):
             answer = await w.call("POST", PODS, body, SENT)

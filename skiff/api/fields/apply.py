@@ -111,9 +111,15 @@ def _check_config(config: dict[str, Any], api_version: str, schema: Schema | Non
         names = metadata if isinstance(metadata, dict) else {}
         raise PatchFailed(
             f"failed to create typed patch object ({names.get('namespace', '')}/"
-            f"{names.get('name', '')}; {api_version}, Kind={config.get('kind', '')}): "
+            f"{names.get('name', '')}; {_group_version(api_version)}, "
+            f"Kind={config.get('kind', '')}): "
             f"{describe(errors)}"
         )
+
+
+def _group_version(api_version: str) -> str:
+    """As Kubernetes prints it in front of a kind: the core group has an empty name."""
+    return api_version if "/" in api_version else f"/{api_version}"
 
 
 def _apply_again(
@@ -319,7 +325,7 @@ def _finish(
 ) -> dict[str, Any]:
     data = orjson.dumps(merged)
     result: dict[str, Any] = orjson.loads(data)
-    if b"null" in data and not (request.custom and b"null" in orjson.dumps(request.config)):
+    if b"null" in data and request.custom and b"null" not in orjson.dumps(request.config):
         result = _without_nulls(result)
     metadata = result.setdefault("metadata", {})
     annotations = metadata.get("annotations")

@@ -157,12 +157,12 @@ def contains(fields: FieldSet, path: tuple[str, ...]) -> bool:
 
 
 def paths(fields: FieldSet) -> Iterator[tuple[str, ...]]:
-    """Every path in the set, in the tree's order."""
-    for element, node in fields.items():
-        if element == SELF:
-            continue
+    """Every path in the set, in the tree's order: at each level members first, then what is below."""
+    inner = [(element, node) for element, node in fields.items() if element != SELF]
+    for element, node in inner:
         if is_member(node):
             yield (element,)
+    for element, node in inner:
         for rest in paths(node):
             yield (element, *rest)
 

@@ -80,25 +80,26 @@ def validate_annotations(annotations: dict[str, str], path: str) -> FieldErrors:
 def validate_owners(owners: list[dict[str, Any]], path: str) -> FieldErrors:
     errors: FieldErrors = []
     controller = ""
-    for i, owner in enumerate(owners):
-        at = f"{path}[{i}]"
+    for owner in owners:
         api_version = owner.get("apiVersion", "")
         group, _, version = api_version.rpartition("/")
         if api_version.count("/") > 1:
             message = f"unexpected GroupVersion string: {api_version}"
-            errors.append(fe.invalid(f"{at}.apiVersion", api_version, message))
+            errors.append(fe.invalid(f"{path}.apiVersion", api_version, message))
         if not version:
-            errors.append(fe.invalid(f"{at}.apiVersion", api_version, "version must not be empty"))
+            errors.append(
+                fe.invalid(f"{path}.apiVersion", api_version, "version must not be empty")
+            )
         for field in ("kind", "name", "uid"):
             if not owner.get(field):
                 errors.append(
-                    fe.invalid(f"{at}.{field}", owner.get(field, ""), "must not be empty")
+                    fe.invalid(f"{path}.{field}", owner.get(field, ""), "must not be empty")
                 )
         if (group, version, owner.get("kind")) == ("", "v1", "Event"):
             message = "/v1, Kind=Event is disallowed from being an owner"
-            errors.append(fe.invalid(at, owner, message))
+            errors.append(fe.invalid(path, owner, message))
         if owner.get("controller"):
-            name = owner.get("name", "")
+            name = f"{owner.get('kind', '')}/{owner.get('name', '')}"
             if controller:
                 message = (
                     'Only one reference can have Controller set to true. Found "true" in references'

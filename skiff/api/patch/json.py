@@ -35,21 +35,23 @@ def apply(obj: dict[str, Any], operations: Any) -> dict[str, Any]:
     root = values.copy(obj)
     copied = 0
     try:
-        for operation in operations:
-            copied += _step(root, operation)
+        for operation in operations or ():
+            copied += _step(root, operation or {})
             if copied > COPIED_BYTES_MAX:
                 raise DoesNotApply(f"copied more than {COPIED_BYTES_MAX} bytes")
     except DoesNotApply as e:
-        raise Invalid(_NOT_APPLICABLE) from e
+        raise Invalid(_NOT_APPLICABLE, generic=True) from e
     result: dict[str, Any] = root
     return result
 
 
 def _check(operations: Any) -> None:
+    if operations is None:
+        return
     if not isinstance(operations, list):
         raise values.wrong_type(operations, "jsonpatch.Patch")
     for operation in operations:
-        if not isinstance(operation, dict):
+        if operation is not None and not isinstance(operation, dict):
             raise values.wrong_type(operation, "jsonpatch.Operation")
     if len(operations) > OPERATIONS_MAX:
         raise RequestEntityTooLarge(
@@ -61,6 +63,8 @@ def _check(operations: Any) -> None:
 def _step(root: Any, operation: dict[str, Any]) -> int:
     """Applies one operation in place; the number of bytes that it copied."""
     kind = operation.get("op")
+    if kind is None:
+        raise DoesNotApply("Unexpected kind: unknown")
     path = _path(operation, "path")
     match kind:
         case "add":

@@ -40,6 +40,8 @@ def apply(obj: dict[str, Any], patch: Any, schema: Schema | None) -> dict[str, A
     Raises BadRequest (malformed directives), Invalid (lists of lists), PatchFailed (a list item
     without its merge key, an unknown directive), each with Kubernetes' message.
     """
+    if patch is None:
+        patch = {}
     if not isinstance(patch, dict):
         raise values.wrong_type(patch, "map[string]interface {}")
     try:

@@ -130,7 +130,7 @@ async def patch(engine: Engine, call: Call, served: Served) -> Response:
     for _ in range(RETRIES):
         entry = _entry(engine, served, target)
         scale = of(decode(entry))
-        changed = _patched(scale, media, read_patch(call, media))
+        changed = _patched(scale, media, read_patch(call, media, options.validation))
         _check(call, changed, options, b"")
         try:
             return await _store(engine, target, entry, changed)
@@ -187,7 +187,7 @@ async def _store(engine: Engine, target: Target, entry: Entry, scale: Object) ->
     served, call = target.served, target.call
     old = decode(entry)
     metadata = scale.get("metadata") or {}
-    check_uid(served, target.name, metadata, old)
+    check_uid(target, metadata, old)
     wanted = metadata.get("resourceVersion", "")
     if wanted and wanted != old["metadata"]["resourceVersion"]:
         raise served.conflict(target.name)

@@ -3,13 +3,16 @@
 from typing import Any, Literal, cast
 
 from skiff.api.errors import BadRequest
+from skiff.api.resources import Resource
 from skiff.api.schema import decode as decode_schema
+from skiff.api.schema import kinds as known_kinds
 from skiff.server import negotiate
 from skiff.server.options import WriteOptions
 from skiff.server.seams import Call
 from skiff.server.served import Served
 
 Object = dict[str, Any]
+_SCHEME = "pkg/api/legacyscheme/scheme.go:30"
 Validation = Literal["Ignore", "Warn", "Strict"]
 
 
@@ -58,22 +61,31 @@ def _check_kind(served: Served, obj: Object) -> None:
     expected = resource.api_version
     found = obj.get("apiVersion") or expected
     kind = obj.get("kind") or resource.kind
-    if found != expected:
-        if not isinstance(found, str) or found.count("/") > 1:
-            raise BadRequest(f"unexpected GroupVersion string: {found}")
-        if kind == resource.kind:
-            raise BadRequest(
-                f"the API version in the data ({found}) does not match the expected API version"
-                f" ({expected})"
-            )
     if found != expected or kind != resource.kind:
-        version = str(found).rpartition("/")[2]
-        raise BadRequest(
-            f'{kind} in version "{version}" cannot be handled as a {resource.kind}: converting '
-            f"({version}.{kind}) to ({resource.version}.{resource.kind}): unknown conversion"
-        )
+        raise _wrong_kind(resource, found, kind)
     obj["apiVersion"] = expected
     obj["kind"] = resource.kind
+
+
+def _wrong_kind(resource: Resource, found: Any, kind: Any) -> BadRequest:
+    """The error for a body of a kind that is not the URL's, or that nobody knows."""
+    if not isinstance(found, str) or found.count("/") > 1:
+        return BadRequest(f"unexpected GroupVersion string: {found}")
+    group, _, version = found.rpartition("/")
+    text = f'{kind} in version "{version}" cannot be handled as a {resource.kind}: '
+    if f"{group}/{version}/{kind}" not in known_kinds():
+        return BadRequest(
+            f'{text}no kind "{kind}" is registered for version "{found}" in scheme "{_SCHEME}"'
+        )
+    if kind == resource.kind:
+        return BadRequest(
+            f"the API version in the data ({found}) does not match the expected API version"
+            f" ({resource.api_version})"
+        )
+    internal = resource.group.partition(".")[0] or "core"
+    return BadRequest(
+        f"{text}converting ({version}.{kind}) to ({internal}.{resource.kind}): unknown conversion"
+    )
 
 
 def check_namespace(call: Call, served: Served, metadata: Object) -> None:

@@ -17,6 +17,7 @@ import orjson
 from skiff.aio.clock import parse_rfc3339, rfc3339
 from skiff.aio.http.message import Response
 from skiff.api.errors import ApiError, BadRequest, NotFound
+from skiff.api.errors import Conflict as ConflictError
 from skiff.server import negotiate
 from skiff.server.engine import Engine, decode, encode
 from skiff.server.options import DeleteOptions, delete_options, list_options
@@ -118,18 +119,32 @@ def check_preconditions(
 ) -> None:
     """The object must still be the one that the client means. Raises Conflict."""
     if options.uid and options.uid != metadata.get("uid"):
-        raise served.conflict(
+        raise _unmet(
+            served,
             name,
             f"the UID in the precondition ({options.uid}) does not match the UID in record "
             f"({metadata.get('uid', '')}). The object might have been deleted and then recreated",
         )
     if options.revision and options.revision != metadata["resourceVersion"]:
-        raise served.conflict(
+        raise _unmet(
+            served,
             name,
             f"the ResourceVersion in the precondition ({options.revision}) does not match the "
             f"ResourceVersion in record ({metadata['resourceVersion']}). "
             "The object might have been modified",
         )
+
+
+def _unmet(served: Served, name: str, why: str) -> ApiError:
+    """The conflict of a precondition of a delete, which names the kind where others name the resource."""
+    resource = served.resource
+    what = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
+    return ConflictError(
+        f'Operation cannot be fulfilled on {what} "{name}": {why}',
+        group=resource.group,
+        kind=resource.kind,
+        name=name,
+    )
 
 
 async def _delete(

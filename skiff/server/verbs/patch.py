@@ -13,11 +13,12 @@ import orjson
 from skiff.aio.http.message import Response
 from skiff.api.errors import BadRequest, Cause, Invalid, UnsupportedMediaType
 from skiff.api.patch import json_patch, merge_patch, strategic_patch
-from skiff.api.patch.values import go_text
+from skiff.api.patch.values import go_text, kind
 from skiff.api.schema.duplicates import duplicate_fields
 from skiff.api.schema.restore import restore_fault
 from skiff.server import negotiate
 from skiff.server.engine import Engine
+from skiff.server.json_faults import json_fault
 from skiff.server.options import WriteOptions, invalid_options, write_options
 from skiff.server.seams import Call
 from skiff.server.served import Served
@@ -69,10 +70,7 @@ def patch_type(call: Call) -> str:
     """The kind of patch in the body. Raises UnsupportedMediaType."""
     media = negotiate.media_type(call.request.headers.get("content-type", ""))
     if media not in _TYPES:
-        raise UnsupportedMediaType(
-            "the body of the request was in an unknown format - accepted media types include: "
-            + ", ".join(_TYPES)
-        )
+        raise UnsupportedMediaType("415: Unsupported Media Type", generic=True)
     return media
 
 
@@ -86,19 +84,61 @@ def check_patch_options(options: WriteOptions, media: str) -> None:
         raise invalid_options("PatchOptions", [Cause("FieldValueForbidden", text, "force")])
 
 
-def read_patch(call: Call, media: str) -> Any:
+def read_patch(call: Call, media: str, validation: str) -> Any:
     """The decoded patch. Raises BadRequest."""
     body = call.request.body
     if media == APPLY:
-        return negotiate.load_yaml(body, "object") if body[:1] != b"{" else _json(body)
-    return _json(body)
-
-
-def _json(body: bytes) -> Any:
+        return _read_config(body)
+    looked_at = media != STRATEGIC and validation != "Ignore"
     try:
-        return negotiate.load_json(body)
+        found = negotiate.load_json(body)
     except orjson.JSONDecodeError as e:
-        raise BadRequest(f"error decoding patch: {e.msg}") from None
+        if media == MERGE and not looked_at:
+            raise BadRequest("Invalid JSON Patch") from None
+        why = json_fault(body, e.msg)
+        raise BadRequest(f"error decoding patch: {why}" if looked_at else why) from None
+    if looked_at:
+        _check_form(found, media)
+    return found
+
+
+def _read_config(body: bytes) -> Any:
+    """The body of an apply: YAML, or JSON, which is YAML too."""
+    if body[:1] == b"{":
+        try:
+            return negotiate.load_json(body)
+        except orjson.JSONDecodeError:
+            pass  # flow style YAML, or nothing: YAML's decoder tells
+    found = negotiate.load_config(body)
+    if found is not None and not isinstance(found, dict):
+        raise BadRequest(
+            "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot "
+            f"unmarshal {kind(found)} into Go value of type map[string]interface {{}}"
+        )
+    return found or {}
+
+
+def _check_form(found: Any, media: str) -> None:
+    """What the strict reading of a JSON patch or a merge patch refuses. Raises BadRequest."""
+    if found is None:
+        return
+    if media == MERGE:
+        if not isinstance(found, dict):
+            raise _undecodable(found, "value of type map[string]interface {}")
+        return
+    if not isinstance(found, list):
+        raise _undecodable(found, "value of type []handlers.jsonPatchOp")
+    for operation in found:
+        if operation is not None and not isinstance(operation, dict):
+            raise _undecodable(operation, "value of type handlers.jsonPatchOp")
+        for member in ("op", "path", "from"):
+            value = operation.get(member) if operation else None
+            if value is not None and not isinstance(value, str):
+                raise _undecodable(value, f"struct field jsonPatchOp.{member} of type string")
+
+
+def _undecodable(value: Any, what: str) -> BadRequest:
+    return BadRequest(f"error decoding patch: json: cannot unmarshal {kind(value)} into Go {what}")
 
 
 def compute(served: Served, current: Object, media: str, body: Any) -> Object:
@@ -122,19 +162,20 @@ async def _patch(engine: Engine, target: Target, entry: Entry, media: str) -> by
     old: Object = orjson.loads(entry.value)
     if served.from_storage is not None:
         old = served.from_storage(old)
-    body = read_patch(call, media)
+    body = read_patch(call, media, target.options.validation)
     new = compute(served, old, media, body)
     try:
         repeated = _repeated(target, media, body)
         accept_object(call, served, new, target.options.validation, b"")
     except BadRequest as e:
         why = e.message.partition(": ")[2] or e.message
-        raise _bad_result(served, old, media, read_patch(call, media), why) from None
+        again = read_patch(call, media, target.options.validation)
+        raise _bad_result(served, old, media, again, why) from None
     if repeated:
         call.warnings.extend(repeated)
     metadata = new["metadata"]
     check_names(target, metadata)
-    check_uid(served, target.name, metadata, old)
+    check_uid(target, metadata, old)
     wanted = metadata.get("resourceVersion", "")
     if wanted and wanted not in ("0", old["metadata"]["resourceVersion"]):
         raise served.conflict(target.name)
@@ -176,9 +217,7 @@ def _bad_result(served: Served, old: Object, media: str, body: Any, why: str) ->
 async def _apply(engine: Engine, target: Target, entry: Entry | None) -> tuple[bytes, int]:
     """Server-side apply: creates where there is nothing yet."""
     served, call = target.served, target.call
-    config = read_patch(call, APPLY)
-    if not isinstance(config, dict):
-        raise BadRequest("error decoding YAML: the body is no object")
+    config = _read_config(call.request.body)
     _check_repeated(target)
     _check_config(target, config)
     if entry is None and target.subresource:
@@ -201,6 +240,7 @@ async def _apply(engine: Engine, target: Target, entry: Entry | None) -> tuple[b
     )
     accept_object(call, served, new, target.options.validation, b"")
     if entry is None:
+        check_names(target, new["metadata"])
         wipe_system_fields(new["metadata"])
         new["metadata"].pop("resourceVersion", None)
         _check_namespace(target, new["metadata"])
@@ -230,9 +270,10 @@ def _check_namespace(target: Target, metadata: Object) -> None:
 
 def _check_config(target: Target, config: Object) -> None:
     """What an applied configuration must and must not hold. Raises BadRequest."""
-    if not config.get("apiVersion") or not config.get("kind"):
-        missing = "apiVersion" if not config.get("apiVersion") else "kind"
-        raise BadRequest(f"error decoding YAML: Object '{missing}' is missing")
+    resource = target.served.resource
+    given = config.get("apiVersion"), config.get("kind")
+    if given != (resource.api_version, resource.kind):
+        raise BadRequest(f"invalid object type: {_kind_text(*given)}")
     metadata = config.setdefault("metadata", {})
     if not isinstance(metadata, dict):
         raise BadRequest("error decoding YAML: metadata is no object")
@@ -243,20 +284,24 @@ def _check_config(target: Target, config: Object) -> None:
         raise BadRequest(
             f"the name of the object ({name}) does not match the name on the URL ({target.name})"
         )
-    metadata["name"] = target.name
     if target.served.namespaced:
         namespace = metadata.get("namespace")
         if namespace and namespace != target.namespace:
             raise BadRequest(
-                f"the namespace of the object ({namespace}) does not match the namespace on the "
-                f"request ({target.namespace})"
+                "the namespace of the provided object does not match the namespace sent on the "
+                "request"
             )
-        metadata["namespace"] = target.namespace
+
+
+def _kind_text(api_version: Any, named: Any) -> str:
+    """As Kubernetes prints a GroupVersionKind; what is no text is nothing."""
+    group, _, version = (api_version if isinstance(api_version, str) else "").rpartition("/")
+    return f"{group}/{version}, Kind={named if isinstance(named, str) else ''}"
 
 
 def _check_apply_preconditions(target: Target, config: Object, live: Object) -> None:
     metadata, found = config["metadata"], live["metadata"]
-    check_uid(target.served, target.name, metadata, live)
+    check_uid(target, metadata, live)
     wanted = metadata.get("resourceVersion")
     if wanted and wanted != found["resourceVersion"]:
         raise target.served.conflict(target.name)

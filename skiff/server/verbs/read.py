@@ -10,7 +10,7 @@ from skiff.api.selectors import FieldSelector
 from skiff.server import negotiate, table
 from skiff.server.engine import Engine
 from skiff.server.negotiate import JSON, PROTOBUF, Shape
-from skiff.server.options import ListOptions, list_options, revision_of
+from skiff.server.options import ListOptions, list_options, list_revision_of, revision_of
 from skiff.server.seams import Call
 from skiff.server.served import Served
 from skiff.server.shape import Presenter, Protobuf
@@ -44,7 +44,7 @@ def list_(engine: Engine, call: Call, served: Served) -> Response | Awaitable[Re
     options = list_options(call.info)
     _check_fields(served, options.fields)
     if options.revision and not options.token:
-        revision = revision_of(options.revision)
+        revision = list_revision_of(options.revision)
         if revision > engine.cache.revision:
             return _list_later(engine, call, served, options, revision)
     return _list_now(engine, call, served, options)

@@ -86,7 +86,7 @@ async def update(engine: Engine, call: Call, served: Served) -> Response:
                 return await _create(engine, target, new)
             raise served.not_found(target.name)
         old = _decode(served, entry)
-        check_uid(served, target.name, metadata, old)
+        check_uid(target, metadata, old)
         if not wanted:
             if not served.strategy.unconditional_update:
                 raise _revision_required(served, target.name)
@@ -107,8 +107,7 @@ async def _create(engine: Engine, target: Target, obj: Object) -> Response:
     """A PUT to a name that does not exist, for kinds that allow it."""
     metadata = obj["metadata"]
     if metadata.get("uid"):
-        why = f"Precondition failed: UID in precondition: {metadata['uid']}, UID in object meta: "
-        raise target.served.conflict(target.name, why)
+        raise _uid_conflict(target, metadata["uid"], "")
     wipe_system_fields(metadata)
     metadata.pop("resourceVersion", None)
     metadata.pop("managedFields", None)
@@ -134,20 +133,30 @@ def check_names(target: Target, metadata: Object) -> None:
         namespace = metadata.get("namespace", "")
         if namespace and namespace != target.namespace:
             raise BadRequest(
-                f"the namespace of the object ({namespace}) does not match the namespace on the "
-                f"request ({target.namespace})"
+                "the namespace of the provided object does not match the namespace sent on the "
+                "request"
             )
         metadata["namespace"] = target.namespace
 
 
-def check_uid(served: Served, name: str, metadata: Object, old: Object) -> None:
+def check_uid(target: Target, metadata: Object, old: Object) -> None:
     """A UID in the new object is a precondition. Raises Conflict."""
     uid = metadata.get("uid")
     found = old["metadata"].get("uid", "")
     if uid and uid != found:
-        raise served.conflict(
-            name, f"Precondition failed: UID in precondition: {uid}, UID in object meta: {found}"
-        )
+        raise _uid_conflict(target, uid, found)
+
+
+def _uid_conflict(target: Target, uid: str, found: str) -> ApiError:
+    """In the words of Kubernetes' store, which tell its key and a code."""
+    place = (target.namespace, target.name) if target.served.namespaced else (target.name,)
+    key = "/".join(("/registry", target.served.resource.plural, *place))
+    return target.served.conflict(
+        target.name,
+        f"StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, "
+        f"AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, "
+        f"UID in object meta: {found}",
+    )
 
 
 def _revision_required(served: Served, name: str) -> ApiError:
