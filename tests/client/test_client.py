@@ -155,7 +155,7 @@ def test_whole_life_on_the_real_server() -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(watch())
             await client.patch(CONFIGMAPS, "a", "default", {"data": {"k": "v"}})
-            await client.patch(CONFIGMAPS, "d", "default", {"apiVersion": "v1", "kind": "ConfigMap", "data": {"k": "v"}},
+            await client.patch(CONFIGMAPS, "d", "default", {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "d"}, "data": {"k": "v"}},
                                "apply", field_manager="me")  # fmt: skip
             await client.delete(CONFIGMAPS, "b", "default")
         assert seen == [("MODIFIED", "a"), ("ADDED", "d"), ("DELETED", "b")]
