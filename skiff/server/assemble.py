@@ -99,7 +99,7 @@ class Assembly:
         )
         issuer = Issuer(Signer(key), clock, settings.issuer, audiences, engine.entropy.uid)
         self._reviews = AuthenticationReviews(
-            engine, self.authenticate, issuer, audiences, self.admission
+            clock, engine, self.authenticate, issuer, audiences, self.admission
         )
         self._documents: dict[str, PathHandler] | None = None
         self.health = Health(self._store_check)

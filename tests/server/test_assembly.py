@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import orjson
 import pytest
 
+from skiff.aio.clock import parse_rfc3339
 from skiff.aio.entropy import Entropy
 from skiff.aio.http.message import Peer, Request
 from skiff.aio.run import Group
@@ -241,6 +242,7 @@ def test_a_token_is_made_reviewed_and_used():
         )
         assert status == 201
         assert "system:serviceaccounts:default" in who["status"]["userInfo"]["groups"]
+        assert parse_rfc3339(who["metadata"]["creationTimestamp"]) <= world.clock.now()
         await world.must("DELETE", "/api/v1/namespaces/default/serviceaccounts/bot")
         status, _ = await world.call("GET", "/api", user=None, authorization=f"Bearer {token}")
         assert status == 401

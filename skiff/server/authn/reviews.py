@@ -6,7 +6,7 @@ Source: https://kubernetes.io/docs/reference/kubernetes-api/authentication-resou
 from collections.abc import Mapping
 from typing import Any
 
-from skiff.aio.clock import rfc3339
+from skiff.aio.clock import Clock, rfc3339
 from skiff.aio.http.message import Response
 from skiff.api.errors import ApiError, BadRequest, Cause, Conflict, Invalid, NotFound, Unauthorized
 from skiff.api.resources import NODES, PODS, SECRETS, SERVICEACCOUNTS, Resource
@@ -29,12 +29,14 @@ class AuthenticationReviews:
 
     def __init__(
         self,
+        clock: Clock,
         objects: Objects,
         chain: AuthenticationChain,
         issuer: Issuer | None,
         audiences: tuple[str, ...],
         admission: Admission,
     ) -> None:
+        self._clock = clock
         self._objects = objects
         self._chain = chain
         self._issuer = issuer
@@ -51,8 +53,14 @@ class AuthenticationReviews:
 
     def self_subject_review(self, call: Call) -> Response:
         """Who am I?"""
-        review = read_body(call, API_VERSION, "SelfSubjectReview")
-        return answer(call, {**review, "status": {"userInfo": user_info(call.user)}})
+        read_body(call, API_VERSION, "SelfSubjectReview")
+        review = {
+            "apiVersion": API_VERSION,
+            "kind": "SelfSubjectReview",
+            "metadata": {"creationTimestamp": rfc3339(self._clock.now())},
+            "status": {"userInfo": user_info(call.user)},
+        }
+        return answer(call, review)
 
     def token_review(self, call: Call) -> Response:
         """Whose token is this?"""
