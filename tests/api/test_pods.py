@@ -560,6 +560,17 @@ def test_warnings():
     assert strategy_for(PODS).warnings(made, copy.deepcopy(made)) == []
 
 
+def test_a_name_that_is_no_host_name_is_warned_of():
+    made = created(pod(container()))
+    assert strategy_for(PODS).warnings(made) == []
+    made["metadata"]["name"] = "a.b"
+    assert strategy_for(PODS).warnings(made) == [
+        "metadata.name: this is used in the Pod's hostname, which can result in surprising "
+        "behavior; a DNS label is recommended: [must not contain dots]"
+    ]
+    assert strategy_for(PODS).warnings(made, copy.deepcopy(made)) == []
+
+
 def test_label_keys_are_written_into_the_selectors_of_a_pod():
     def asks(**selector):
         obj = pod(

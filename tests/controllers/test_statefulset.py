@@ -314,3 +314,61 @@ def test_a_cache_that_is_behind_is_no_failure() -> None:
                 task.cancel()
 
     run(test, without=("statefulset-controller",))
+
+
+def test_identity_that_a_user_took_away_comes_back() -> None:
+    name = "statefulset.kubernetes.io/pod-name"
+
+    async def test(world: World) -> None:
+        client = world.client
+        await client.create(SETS, stateful(1), "default")
+        await status(world, readyReplicas=1)
+        taken = {"metadata": {"labels": {name: None, "mine": "kept"}}}
+        before = await client.patch(PODS, "ss-0", "default", taken)
+
+        async def back():
+            return name in (await client.get(PODS, "ss-0", "default"))["metadata"]["labels"]
+
+        await world.until(back)
+        after = (await client.get(PODS, "ss-0", "default"))["metadata"]
+        assert (after["labels"][name], after["labels"]["mine"]) == ("ss-0", "kept")
+        assert after["uid"] == before["metadata"]["uid"]
+        told = await world.events("SuccessfulUpdate")
+        assert told == ["update Pod ss-0 in StatefulSet ss successful"]
+
+    run(test, play=True)
+
+
+def test_a_pending_pod_gets_the_claim_it_lacks() -> None:
+    async def test(world: World) -> None:
+        client = world.client
+        await client.create(SETS, stateful(1, volumeClaimTemplates=[claim_template()]), "default")
+
+        async def claim():
+            try:
+                found = await client.get(PERSISTENTVOLUMECLAIMS, "data-ss-0", "default")
+            except NotFound:
+                return None
+            return found["metadata"]["uid"]
+
+        async def pod():
+            try:
+                return await client.get(PODS, "ss-0", "default")
+            except NotFound:
+                return None
+
+        await world.until(pod)
+        await client.patch(
+            PERSISTENTVOLUMECLAIMS, "data-ss-0", "default", {"metadata": {"finalizers": None}}
+        )
+        before = await claim()
+        await client.delete(PERSISTENTVOLUMECLAIMS, "data-ss-0", "default")
+        poke = {"metadata": {"labels": {"poked": "yes"}}}
+        await client.patch(PODS, "ss-0", "default", poke)
+
+        async def anew():
+            return await claim() not in (None, before)
+
+        await world.until(anew)
+
+    run(test, without=("persistentvolumeclaim-protection-controller",))

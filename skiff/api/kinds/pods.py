@@ -109,14 +109,15 @@ class PodStrategy(Strategy):
     def warnings(self, obj: Object, old: Object | None = None) -> list[str]:
         if old is not None and old.get("spec") == obj.get("spec"):
             return []
+        about_name = pod_warnings.of_name(obj, "the Pod's hostname") if old is None else []
         spec = obj.get("spec", {})
         key = known_specs.key_of(spec)
         if known_specs.HARMLESS.knows(key):
-            return []
+            return about_name
         found = pod_warnings.of_spec(spec, "spec")
         if not found:
             known_specs.HARMLESS.note(key)
-        return found
+        return about_name + found
 
     def selectable(self, obj: Object) -> dict[str, str]:
         spec, status = obj.get("spec", {}), obj.get("status", {})

@@ -36,6 +36,11 @@ def ordinal_of(owner: StatefulSet, pod: Pod) -> int | None:
     return int(found[2]) if found and found[1] == owner.metadata.name else None
 
 
+def labels_of(name: str, ordinal: int) -> dict[str, str]:
+    """The labels that tell the pod of an ordinal."""
+    return {POD_NAME_LABEL: name, POD_INDEX_LABEL: str(ordinal)}
+
+
 def pod_for(
     owner: StatefulSet, pod_template: template.Template, ordinal: int, revision: str
 ) -> dict[str, Any]:
@@ -47,8 +52,7 @@ def pod_for(
     metadata["name"] = name
     metadata["labels"] = {
         **(metadata.get("labels") or {}),
-        POD_NAME_LABEL: name,
-        POD_INDEX_LABEL: str(ordinal),
+        **labels_of(name, ordinal),
         HASH_LABEL: revision,
     }
     spec = dict(pod["spec"])

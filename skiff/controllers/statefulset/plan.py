@@ -17,19 +17,20 @@ from skiff.api.views.core import Pod
 from skiff.controllers import pods
 from skiff.controllers.deployment.plan import resolve
 from skiff.controllers.history import HASH_LABEL
-from skiff.controllers.statefulset.identity import replicas_of, start_of
+from skiff.controllers.statefulset.identity import POD_NAME_LABEL, replicas_of, start_of
 
 PARALLEL: Final = "Parallel"
 
 
 @dataclass(slots=True)
 class Steps:
-    """Ordinals to create, with the revision of each; pods to delete; the pods that ended and are
-    replaced among them."""
+    """Ordinals to create, with the revision of each; pods to delete; ordinals whose pod may still
+    lack its claims; pods to give their identity back."""
 
     create: list[tuple[int, str]] = field(default_factory=list)
     delete: list[Pod] = field(default_factory=list)
-    ended: list[Pod] = field(default_factory=list)
+    claims: list[int] = field(default_factory=list)
+    name: list[Pod] = field(default_factory=list)
 
 
 def revision_of(pod: Pod) -> str:
@@ -100,12 +101,16 @@ def _fill(
         elif pods.is_terminal(pod):
             # Deleted first: the name is free for the next one only then.
             if not pod.metadata.deletion_timestamp:
-                steps.ended.append(pod)
                 steps.delete.append(pod)
             if not parallel:
                 return False
-        elif not parallel and not _is_well(owner, pod, now):
-            return False
+        else:
+            if pod.status.phase == "Pending":
+                steps.claims.append(ordinal)
+            if not parallel and not _is_well(owner, pod, now):
+                return False
+            if pod.metadata.labels.get(POD_NAME_LABEL) != pod.metadata.name:
+                steps.name.append(pod)
     return True
 
 

@@ -133,9 +133,13 @@ class StatefulSetReconciler(Reconciler):
             templates[old.metadata.name] = template_of(old)
         try:
             for pod in steps.delete:
-                await self._delete(owner, pod, ended=pod in steps.ended)
+                await self._delete(owner, pod)
             for ordinal, revision in steps.create:
                 await self._create(owner, templates[revision], ordinal, revision)
+            for ordinal in steps.claims:
+                await self._create_claims(owner, ordinal)
+            for pod in steps.name:
+                await self._name(owner, pod)
         except ApiError as e:
             return None if namespace_ends(e) else e
         return None
@@ -189,14 +193,8 @@ class StatefulSetReconciler(Reconciler):
             )
             self._events.record(owner, NORMAL, "SuccessfulCreate", message)
 
-    async def _delete(self, owner: StatefulSet, pod: Pod, *, ended: bool) -> None:
+    async def _delete(self, owner: StatefulSet, pod: Pod) -> None:
         meta = pod.metadata
-        if ended:
-            word = "failed" if pod.status.phase == "Failed" else "terminated"
-            where = f"{owner.metadata.namespace}/{owner.metadata.name}"
-            message = f"StatefulSet {where} is recreating {word} Pod {meta.name}"
-            reason = "RecreatingFailedPod" if word == "failed" else "RecreatingTerminatedPod"
-            self._events.record(owner, WARNING if word == "failed" else NORMAL, reason, message)
         try:
             await self._client.delete(PODS, meta.name, meta.namespace, uid=meta.uid)
         except NotFound:
@@ -210,6 +208,25 @@ class StatefulSetReconciler(Reconciler):
             raise
         message = f"delete Pod {meta.name} in StatefulSet {owner.metadata.name} successful"
         self._events.record(owner, NORMAL, "SuccessfulDelete", message)
+
+    async def _name(self, owner: StatefulSet, pod: Pod) -> None:
+        """Give the pod the labels back that tell its identity."""
+        meta = pod.metadata
+        ordinal = identity.ordinal_of(owner, pod)
+        if ordinal is None:
+            return
+        labels = identity.labels_of(meta.name, ordinal)
+        patch = {"metadata": {"uid": meta.uid, "labels": labels}}
+        where = f"update Pod {meta.name} in StatefulSet {owner.metadata.name}"
+        try:
+            await self._client.patch(PODS, meta.name, meta.namespace, patch)
+        except NotFound:
+            return
+        except ApiError as e:
+            message = f"{where} failed error: {e.message}"
+            self._events.record(owner, WARNING, "FailedUpdate", message)
+            raise
+        self._events.record(owner, NORMAL, "SuccessfulUpdate", f"{where} successful")
 
     async def _keep_claims(self, owner: StatefulSet, found: Mapping[int, Pod]) -> None:
         """The claims' owners, as the retention policy wants them."""
