@@ -2,6 +2,7 @@
 
 import argparse
 import ipaddress
+import re
 import socket
 from pathlib import Path
 
@@ -57,6 +58,18 @@ def boolean(text: str) -> bool:
     if text.lower() in ("false", "0", "f"):
         return False
     raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+
+
+def duration_s(text: str) -> float:
+    """Seconds of a time as Go writes them: `8760h0m0s`, `1.5h`. For argparse: raises its error."""
+    units = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3}
+    parts = re.findall(r"([0-9.]+)(ms|[hms])", text)
+    try:
+        if parts and "".join(number + unit for number, unit in parts) == text:
+            return sum(float(number) * units[unit] for number, unit in parts)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is no time such as 8760h or 1h30m")
 
 
 def kubeconfig_path(layout: Layout, name: str, given: Path | None) -> Path:

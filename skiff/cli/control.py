@@ -4,14 +4,22 @@ Source: https://kubernetes.io/docs/reference/command-line-tools-reference/kube-c
 """
 
 import argparse
+import os
 import socket
 from pathlib import Path
 
 from skiff.aio.clock import RealClock
 from skiff.aio.entropy import Entropy
 from skiff.aio.run import Component, Group, Started
-from skiff.cli.access import boolean, connect, kubeconfig_path, names, settings_of
-from skiff.cli.exits import CommandError
+from skiff.cli.access import (
+    boolean,
+    connect,
+    duration_s,
+    kubeconfig_path,
+    names,
+    settings_of,
+)
+from skiff.cli.exits import USAGE, CommandError
 from skiff.cli.layout import Layout, Settings
 from skiff.cli.process import run_process
 from skiff.client.events import EventRecorder
@@ -60,6 +68,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
             help=f"the CA's {what} that signing requests are issued with (STATE-DIR/pki/ca)",
         )
     add(
+        "--cluster-signing-duration",
+        type=duration_s,
+        default=Options().signing_duration_s,
+        metavar="TIME",
+        help="how long the certificates that are issued are valid at most (8760h)",
+    )
+    add(
         "--leader-elect",
         action="store_true",
         help="work only while holding the lease: several may run",
@@ -69,8 +84,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run until SIGTERM."""
+    check(arguments)
     layout, settings = settings_of(arguments)
     return run_process("control", ControlPlane(layout, settings, arguments))
+
+
+def check(arguments: argparse.Namespace) -> None:
+    """What can be seen to be wrong before anything starts. Raises CommandError naming the flag."""
+    given = {
+        "--cluster-signing-cert-file": arguments.cluster_signing_cert_file,
+        "--cluster-signing-key-file": arguments.cluster_signing_key_file,
+    }
+    if len([path for path in given.values() if path]) == 1:
+        raise CommandError(f"{' and '.join(given)} go together", USAGE)
+    for flag, path in given.items():
+        if path and not os.access(path, os.R_OK):
+            raise CommandError(f"{flag} {path} cannot be read", USAGE)
 
 
 class ControlPlane:
@@ -108,6 +137,7 @@ class ControlPlane:
                 arguments.cluster_signing_cert_file or self._layout.pki / "ca.crt",
                 arguments.cluster_signing_key_file or self._layout.pki / "ca.key",
             ),
+            signing_duration_s=arguments.cluster_signing_duration,
         )
         group = Group(
             [
