@@ -10,7 +10,6 @@ import hashlib
 from typing import Any
 
 import msgspec
-import yaml
 
 from skiff.api.errors import BadRequest
 from skiff.api.resources import PODS
@@ -33,21 +32,13 @@ class InvalidManifest(Exception):
     """The file holds no pod that can be run; the message says why."""
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # the C loader where libyaml is there
-    """YAML whose times stay strings, as JSON's are."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
-    for first, resolvers in _Loader.yaml_implicit_resolvers.items()
-}
-
-
 def read_pod(text: bytes, path: str, node_name: str, seen_at: str) -> Object:
     """The pod that the file at `path` asks for. Raises InvalidManifest."""
+    from skiff.node.static.yaml import load  # PyYAML: only where there is a manifest
+
     try:
-        found = yaml.load(text, _Loader)  # noqa: S506 - a safe loader
-    except (yaml.YAMLError, UnicodeDecodeError) as e:
+        found = load(text)
+    except ValueError as e:
         raise InvalidManifest(f"couldn't parse: {e}") from e
     if not isinstance(found, dict) or (found.get("apiVersion"), found.get("kind")) != ("v1", "Pod"):
         raise InvalidManifest("couldn't parse as pod: it must be one v1 Pod")
