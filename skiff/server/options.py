@@ -272,7 +272,7 @@ class DeleteOptions:
 
 def delete_options(info: RequestInfo, body: dict[str, Any] | None) -> DeleteOptions:
     """Read the options from the body, or, if there is none, from the query."""
-    raw = dict(body) if body else _delete_query(info)
+    raw = dict(body) if body is not None else _delete_query(info)
     causes = []
     grace = raw.get("gracePeriodSeconds")
     if grace is not None and (isinstance(grace, bool) or not isinstance(grace, int)):

@@ -17,7 +17,6 @@ _VERBS = {
     "DELETE": "delete",
 }
 _NAMESPACE_SUBRESOURCES = frozenset({"status", "finalize"})
-_TRUE = frozenset({"1", "true", "t", "T", "TRUE", "True"})
 
 
 class RequestInfo:
@@ -60,8 +59,11 @@ class RequestInfo:
         return parse_qs(self.query, keep_blank_values=True) if self.query else {}
 
     def flag(self, name: str) -> bool:
-        """Whether a boolean option is set, spelt as Go's strconv.ParseBool takes it."""
-        return self.options.get(name) in _TRUE if self.query else False
+        """Whether a boolean option is set: given, and neither "false" nor "0"."""
+        if not self.query:
+            return False
+        value = self.options.get(name)
+        return value is not None and value != "0" and value.lower() != "false"
 
     @classmethod
     def of_resource(

@@ -162,3 +162,58 @@ def test_bodies_of_another_kind(kind: str, version: str, said: str) -> None:
         assert f"cannot be handled as a ConfigMap: {said}" in answer.message
 
     play(test)
+
+
+def test_only_false_and_nought_are_false() -> None:
+    async def test(w: World) -> None:
+        body = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "a"},
+            "data": {"x": "1"},
+        }
+        path = f"{CONFIGMAPS}/a"
+        await w.call("PATCH", path, body, APPLY, fieldManager="one")
+        body["data"] = {"x": "2"}
+        for word, status in (("false", 409), ("0", 409), ("yes", 200), ("", 200)):
+            query = {"fieldManager": f"m{status}", "force": word, "dryRun": "All"}
+            assert (await w.call("PATCH", path, body, APPLY, **query)).status == status
+
+    play(test)
+
+
+def test_a_body_of_options_stands_for_all_of_the_query() -> None:
+    async def test(w: World) -> None:
+        await w.create(CONFIGMAPS, configmap("a"))
+        answer = await w.call("DELETE", f"{CONFIGMAPS}/a", {}, dryRun="All")
+        assert answer.status == 200
+        assert (await w.get(f"{CONFIGMAPS}/a")).status == 404
+
+    play(test)
+
+
+def test_a_generation_is_the_servers() -> None:
+    async def test(w: World) -> None:
+        await w.create(CONFIGMAPS, configmap("a"))
+        body = {"metadata": {"generation": 7}}
+        answer = await w.call("PATCH", f"{CONFIGMAPS}/a", body, MERGE)
+        assert "generation" not in answer.json["metadata"]
+
+    play(test)
+
+
+def test_an_apply_that_changes_nothing_is_not_timed() -> None:
+    async def test(w: World) -> None:
+        made = await w.create(CONFIGMAPS, {**configmap("a"), "data": {"x": "1"}})
+        body = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "a"},
+            "data": made["data"],
+        }
+        answer = await w.call("PATCH", f"{CONFIGMAPS}/a", body, APPLY, fieldManager="late")
+        entries = {e["manager"]: e for e in answer.json["metadata"]["managedFields"]}
+        assert "time" not in entries["late"]
+        assert "time" in entries["tester"]
+
+    play(test)

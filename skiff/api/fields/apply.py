@@ -163,8 +163,9 @@ def _apply(request: _Request, live: dict[str, Any], force: bool) -> tuple[dict[s
     managed.release(managers, differences, None)
     fields = sets.difference(claimed, _STRIPPED)
     if fields:
-        changed = last is None or fields != last.fields or merged != live
-        time = request.time if changed or last is None else last.time
+        # What changes nothing in the object is not timed; for a newcomer that is no time at all.
+        before = last.time if last is not None else ""
+        time = request.time if merged != live else before
         managers[request.id] = Entry(request.id, request.api_version, time, fields)
     return merged, managers
 

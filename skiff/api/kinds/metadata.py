@@ -135,7 +135,7 @@ def validate_metadata_update(
     """What an update of metadata may not do: the server has filled in what the client left out."""
     errors: FieldErrors = []
     if old.get("deletionTimestamp"):
-        added = [f for f in new.get("finalizers", ()) if f not in old.get("finalizers", ())]
+        added = sorted(set(new.get("finalizers", ())) - set(old.get("finalizers", ())))
         if added:
             message = (
                 "no new finalizers can be added if the object is being deleted, found new finalizers "

@@ -13,13 +13,14 @@ from skiff.server.seams import Call
 from skiff.server.served import Served
 from skiff.server.stamp import revision_of
 
+_PRETTY = ("", "1", "true", "t", "T", "TRUE", "True")
 _BROWSERS = ("curl/", "Wget/", "Mozilla/5.0")
 
 
 def wants_pretty(call: Call) -> bool:
     """Whether a person reads this: asked for, or a browser or curl that did not say no."""
     if call.info.query and "pretty" in call.info.options:
-        return call.info.flag("pretty") or call.info.options["pretty"] == ""
+        return call.info.options["pretty"] in _PRETTY
     return call.request.headers.get("user-agent", "").startswith(_BROWSERS)
 
 

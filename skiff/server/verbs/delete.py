@@ -27,6 +27,7 @@ from skiff.server.verbs.answer import answer, answer_object
 from skiff.store.protocol import Conflict, Entry
 
 Object = dict[str, Any]
+_SCHEME = "k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27"
 
 ORPHAN = "orphan"
 FOREGROUND = "foregroundDeletion"
@@ -53,8 +54,9 @@ def read_options(call: Call) -> DeleteOptions:
         body = negotiate.decode_body(content_type, request.body, "DeleteOptions")
         kind = body.get("kind")
         if kind and kind != "DeleteOptions":
+            version = body.get("apiVersion") or "v1"
             raise BadRequest(
-                f"decoded object cannot be converted to DeleteOptions: {kind} is no DeleteOptions"
+                f'no kind "{kind}" is registered for version "{version}" in scheme "{_SCHEME}"'
             )
     return delete_options(call.info, body)
 

@@ -216,6 +216,9 @@ def _keep_system_fields(new: Object, old: Object) -> None:
         if not new.get(name) and name in old:
             new[name] = old[name]
     new.pop("selfLink", None)
+    new.pop("generation", None)
+    if old.get("generation"):
+        new["generation"] = old["generation"]
     if old.get("deletionTimestamp"):
         new["deletionTimestamp"] = old["deletionTimestamp"]
         if new.get("deletionGracePeriodSeconds") is None and "deletionGracePeriodSeconds" in old:
