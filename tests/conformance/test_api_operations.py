@@ -264,7 +264,7 @@ KINDS = [
                 "scaleTargetRef": {"kind": "Deployment", "name": "d", "apiVersion": "apps/v1"},
             }
         },
-        {"currentReplicas": 1, "desiredReplicas": 2, "conditions": []},
+        {"currentReplicas": 1, "desiredReplicas": 2},
     ),
     Kind(r.SERVICECIDRS, {"spec": {"cidrs": ["10.0.0.0/20"]}}, CONDITIONS),
 ]
