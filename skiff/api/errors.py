@@ -75,13 +75,13 @@ class ApiError(Exception):
             "metadata": {},
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
-            "code": self.code,
         }
-        if not self.reason:
-            del body["reason"]
+        # In the order in which Kubernetes writes them: people read this.
+        if self.reason:
+            body["reason"] = self.reason
         if details or self.generic:
             body["details"] = details
+        body["code"] = self.code
         return body
 
 

@@ -255,7 +255,7 @@ class ApiServer:
         if served is None:
             if not self.engine.registry.has_version(info.group, info.version):
                 return self._path(call)
-            raise _Unknown(_NOT_FOUND)
+            raise _unknown()
         call.resource = served.resource
         if served.deprecated:
             call.warnings.append(served.deprecated)
@@ -273,9 +273,9 @@ class ApiServer:
                     if info.verb in ("list", "watch"):
                         return VERBS[info.verb]
                     raise MethodNotAllowed(_NOT_ALLOWED)
-                raise _Unknown(_NOT_FOUND)
+                raise _unknown()
         elif info.namespace and info.resource != "namespaces":
-            raise _Unknown(_NOT_FOUND)
+            raise _unknown()
         if info.subresource:
             return _subresource(info.verb, info.subresource, resource)
         if info.verb not in resource.verbs:
@@ -378,27 +378,23 @@ def _noted(stream: Stream, name: str, watching: dict[str, int]) -> Stream:
     return run
 
 
-class _Unknown(NotFound):
-    """A resource that is not served; the details are there and empty, as in Kubernetes."""
-
-    def status(self) -> dict[str, object]:
-        body = super().status()
-        body.setdefault("details", {})
-        return body
+def _unknown() -> NotFound:
+    """A resource that is not served."""
+    return NotFound(_NOT_FOUND, generic=True)
 
 
 def _subresource(verb: str, name: str, resource: Resource) -> Verb:
     """The function for a subresource. Raises NotFound, MethodNotAllowed."""
     found = resource.subresources.get(name)
     if found is None:
-        raise _Unknown(_NOT_FOUND)
+        raise _unknown()
     if verb not in found.verbs:
         raise MethodNotAllowed(_NOT_ALLOWED)
     special = SUBRESOURCE_VERBS.get((name, verb))
     if special is not None:
         return special
     if found.kind != resource.kind:
-        raise _Unknown(_NOT_FOUND)
+        raise _unknown()
     return VERBS[verb]
 
 

@@ -528,6 +528,8 @@ def test_acceptable_answers() -> None:
         for person in ({"user-agent": "curl/8.5.0"}, {"user-agent": "Mozilla/5.0"}):
             missing = await w.call("GET", f"{CONFIGMAPS}/none", None, person)
             assert missing.body.startswith(b'{\n  "kind": "Status"')
+            fields = ["kind", "apiVersion", "metadata", "status", "message"]
+            assert list(missing.json) == [*fields, "reason", "details", "code"]
         assert b"\n " not in (await w.get(f"{CONFIGMAPS}/none")).body
 
     play(test)
