@@ -268,7 +268,9 @@ class Scheduler:
         if not refusal.nodes:
             return Refuse(refusal.message())
         nominated = self._nominations.node_of(key)
-        if nominated and shape.preempts and self._makes_room(nominated, shape.priority):
+        row = self._nodes.rows.get(nominated)
+        hopeful = row is not None and bool(refusal.resolvable[row])
+        if hopeful and shape.preempts and self._makes_room(nominated, shape.priority):
             return Refuse(refusal.message(preempt.TERMINATING), nominated)
         with self._nominations.aside(key, shape.priority):
             found = preempt.find(

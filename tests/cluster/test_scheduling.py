@@ -330,6 +330,36 @@ def test_a_disruption_budget_directs_preemption_elsewhere() -> None:
     run(scenario, nodes=2, capacity=SMALL)
 
 
+def test_a_promised_node_that_is_lost_is_not_waited_for() -> None:
+    """The victim there is still going when the node is cordoned."""
+
+    async def scenario(cluster: Cluster) -> None:
+        for level, value in (("low", 1), ("middle", 100), ("high", 1000)):
+            await cluster.client.create(PRIORITYCLASSES, priority_class(level, value))
+        share = {"requests": {"cpu": "900m"}}
+        for level in ("low", "middle"):
+            await cluster.client.create(PODS, pod(level, **share, priorityClassName=level))
+            await running(cluster, level)
+        promised, other = node_of(cluster, "low"), node_of(cluster, "middle")
+        await cluster.kill(promised)
+        await cluster.client.create(PODS, pod("high", **share, priorityClassName="high"))
+
+        def nominated() -> str:
+            found = cluster.get(PODS, "high", "default") or {}
+            return str(found.get("status", {}).get("nominatedNodeName", ""))
+
+        assert await cluster.wait_until(nominated, 10) == promised
+        await cluster.client.patch(NODES, promised, "", {"spec": {"unschedulable": True}})
+        await cluster.client.patch(NODES, other, "", {"metadata": {"labels": {"look": "again"}}})
+        await running(cluster, "high", timeout_s=400)
+        assert node_of(cluster, "high") == other
+        assert cluster.get(PODS, "middle", "default") is None
+        left = cluster.get(PODS, "low", "default") or {}
+        assert "deletionTimestamp" in left["metadata"]
+
+    run(scenario, nodes=2, capacity=SMALL)
+
+
 def test_preemption_keeps_to_the_spreading_that_is_asked_for() -> None:
     """One victim would give the room, two are needed for the skew."""
 
