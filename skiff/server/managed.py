@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from skiff.api.fields import apply, managed
+from skiff.api.fields.sets import FieldSet
 from skiff.server.options import WriteOptions
 from skiff.server.served import Served
 
@@ -32,7 +33,10 @@ class ManagedFields:
 
     def created(self, served: Served, obj: Object, manager: str, now: str) -> None:
         """`manager` sent a new object (changed in place)."""
-        managed.on_create(obj, manager, served.resource.api_version, now, served.schema)
+        ignored: FieldSet | None = {} if served.strategy.created_with_status else None
+        managed.on_create(
+            obj, manager, served.resource.api_version, now, served.schema, ignored=ignored
+        )
 
     def updated(
         self, served: Served, old: Object, new: Object, manager: str, subresource: str, now: str

@@ -28,6 +28,29 @@ def test_create_fills_in_what_the_server_owns() -> None:
     play(test)
 
 
+def test_who_creates_a_node_owns_the_status_it_comes_with() -> None:
+    """So a node that was created with a status alone has its later owners told, too."""
+
+    async def test(w: World) -> None:
+        nodes = "/api/v1/nodes"
+        node = {
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": {"name": "n"},
+            "status": {"capacity": {"memory": "1Gi"}},
+        }
+        made = await w.create(nodes, node)
+        (entry,) = made["metadata"]["managedFields"]
+        assert (entry["manager"], list(entry["fieldsV1"])) == ("tester", ["f:status"])
+        taint = {"spec": {"taints": [{"key": "k", "effect": "PreferNoSchedule"}]}}
+        media = {"content-type": MERGE}
+        answer = await w.call("PATCH", f"{nodes}/n", taint, media, fieldManager="kubectl-taint")
+        managers = [m["manager"] for m in answer.json["metadata"]["managedFields"]]
+        assert sorted(managers) == ["kubectl-taint", "tester"]
+
+    play(test)
+
+
 def test_create_twice_conflicts_and_says_so() -> None:
     async def test(w: World) -> None:
         await w.create(PODS, pod("a"))

@@ -76,6 +76,7 @@ class NodeStrategy(Strategy):
         _node_cells,
     )  # fmt: skip
     selectable_fields: ClassVar[tuple[str, ...]] = ("spec.unschedulable",)
+    created_with_status: ClassVar[bool] = True
 
     def default(self, obj: Object) -> None:
         obj.setdefault("spec", {})

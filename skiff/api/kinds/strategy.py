@@ -28,6 +28,8 @@ class Strategy:
     has_generation: ClassVar[bool] = False
     # What a new object's status is: Kubernetes writes some zero values out.
     empty_status: ClassVar[Object | None] = None
+    # A new object keeps the status that it comes with, and its creator owns that.
+    created_with_status: ClassVar[bool] = False
     # Field selectors beyond metadata.name and metadata.namespace.
     selectable_fields: ClassVar[tuple[str, ...]] = ()
     # PUT to a name that does not exist creates it.
