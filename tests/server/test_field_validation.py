@@ -90,6 +90,11 @@ def test_strategic_patches_are_shown_as_go_prints_them() -> None:
             ' "" is invalid: patch: Invalid value: "map[odd:1]": '
             'strict decoding error: unknown field "odd"'
         )
+        # The object is restored by its type: what the patch calls it is passed over.
+        renamed = await w.call("PATCH", path, {"kind": "Pod", "data": {"b": "2"}}, kind)
+        assert (renamed.status, renamed.json["kind"]) == (200, "ConfigMap")
+        wrong = await w.call("PATCH", path, {"kind": 5}, kind)
+        assert "cannot convert int64 to string" in wrong.message
 
     play(test)
 

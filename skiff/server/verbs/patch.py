@@ -164,6 +164,9 @@ async def _patch(engine: Engine, target: Target, entry: Entry, media: str) -> by
         old = served.from_storage(old)
     body = read_patch(call, media, target.options.validation)
     new = compute(served, old, media, body)
+    if media == STRATEGIC:
+        # Kubernetes restores the object by its type there: what a patch calls it is passed over.
+        new |= {k: old[k] for k in ("apiVersion", "kind") if isinstance(new.get(k), str)}
     try:
         repeated = _repeated(target, media, body)
         accept_object(call, served, new, target.options.validation, b"")
