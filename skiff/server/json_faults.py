@@ -31,6 +31,8 @@ def json_fault(body: bytes, found: str) -> str:
         return _told(text, e)
     except RecursionError:
         return "exceeded max depth"
+    except ValueError:
+        pass  # a number of too many digits is none to this decoder
     return found
 
 
