@@ -9,11 +9,13 @@ import dataclasses
 import fcntl
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from io import FileIO
 from pathlib import Path
 from typing import TextIO
 
@@ -225,20 +227,37 @@ def _detach(arguments: argparse.Namespace) -> int:
         start_new_session=True,
     )
     os.close(write_end)
-    deadline = time.monotonic() + DETACH_TIMEOUT_S  # noqa: TID251 - no event loop here
-    with os.fdopen(read_end) as progress:
-        for line in progress:
+    with FileIO(read_end) as progress:
+        for line in _lines(progress, DETACH_TIMEOUT_S):
             sys.stdout.write(line)
             sys.stdout.flush()
             if line.startswith("  ready in "):
                 return 0
-            if time.monotonic() > deadline:  # noqa: TID251 - no event loop here
-                raise CommandError(f"not ready after {DETACH_TIMEOUT_S:.0f} s; see `skiff logs`")
     assert process.stderr is not None
     error = process.stderr.read().decode(errors="replace")
     code = process.wait()
     sys.stderr.write(error)
     return code or FAILED
+
+
+def _lines(progress: FileIO, timeout_s: float) -> Iterator[str]:
+    """What the supervisor says, line by line. Raises CommandError where it is not done in time; it
+    goes on working."""
+    deadline = time.monotonic() + timeout_s  # noqa: TID251 - no event loop here
+    rest = b""
+    while True:
+        left_s = deadline - time.monotonic()  # noqa: TID251 - see above
+        if left_s <= 0 or not select.select([progress], [], [], left_s)[0]:
+            raise CommandError(
+                f"not ready after {timeout_s:.0f} s, and still at it; see `skiff logs` for what it waits"
+                " for, and `skiff down` to end it"
+            )
+        data = progress.read(4096)
+        if not data:
+            return
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            yield line.decode(errors="replace") + "\n"
 
 
 def down(arguments: argparse.Namespace) -> int:

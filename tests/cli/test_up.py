@@ -1,5 +1,6 @@
 """`skiff up` and the commands around it, as a user meets them; nodes are simulated."""
 
+import io
 import json
 import os
 import shutil
@@ -15,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from skiff.cli import up
+from skiff.cli.exits import CommandError
 from tests.clients.cluster import ROOT, ProcessCluster, free_port, wait_for
 
 
@@ -345,3 +348,16 @@ def test_ready_within_seconds(cluster: ProcessCluster) -> None:
     began = time.monotonic()
     cluster.up()
     assert time.monotonic() - began < 15
+
+
+def test_who_waits_for_a_cluster_in_vain_is_told() -> None:
+    read_end, write_end = os.pipe()
+    os.write(write_end, "  ✓ server\n  ✓ con".encode())
+    with io.FileIO(read_end) as progress:
+        lines = up._lines(progress, 0.05)
+        assert next(lines) == "  ✓ server\n"
+        with pytest.raises(CommandError, match="not ready after 0 s, and still at it"):
+            next(lines)
+        os.write(write_end, b"ready\n")
+        os.close(write_end)
+        assert list(up._lines(progress, 5)) == ["ready\n"]
