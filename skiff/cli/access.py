@@ -77,8 +77,9 @@ def kubeconfig_path(layout: Layout, name: str, given: Path | None) -> Path:
     return given or layout.kubeconfigs / f"{name}.kubeconfig"
 
 
-async def connect(path: Path, clock: Clock, entropy: Entropy, name: str) -> Client:
-    """A client by a kubeconfig, which may appear only when the server has started for the first time."""
+async def connect(path: Path, clock: Clock, entropy: Entropy, component: str) -> Client:
+    """A client by a kubeconfig, which may appear only when the server has started for the first time.
+    `component` is Kubernetes' name for who calls: objects name it as the manager of its fields."""
     waited_s = 0.0
     while not path.exists():  # noqa: ASYNC240 - a look at one file
         if waited_s > KUBECONFIG_WAIT_S:
@@ -89,4 +90,4 @@ async def connect(path: Path, clock: Clock, entropy: Entropy, name: str) -> Clie
         await clock.sleep(KUBECONFIG_LOOK_S)
         waited_s += KUBECONFIG_LOOK_S
     transport = kubeconfig.load(path).transport(clock)
-    return Client(transport, clock, entropy, f"skiff-{name}/{__version__}")
+    return Client(transport, clock, entropy, f"{component}/{__version__}")

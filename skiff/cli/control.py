@@ -117,13 +117,13 @@ class ControlPlane:
             kubeconfig_path(self._layout, "control", arguments.kubeconfig),
             clock,
             entropy,
-            "control",
+            "kube-controller-manager",
         )
         scheduling = await connect(
             kubeconfig_path(self._layout, "scheduler", arguments.scheduler_kubeconfig),
             clock,
             entropy,
-            "scheduler",
+            "kube-scheduler",
         )
         informers = InformerFactory(control)
         recorder = EventRecorder(scheduling, SCHEDULER_NAME)

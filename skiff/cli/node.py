@@ -160,7 +160,10 @@ class RealNode:
             kubeconfig_path(layout, "node", arguments.kubeconfig), clock, entropy, "kubelet"
         )
         proxy = await connect(
-            kubeconfig_path(layout, "proxy", arguments.proxy_kubeconfig), clock, entropy, "proxy"
+            kubeconfig_path(layout, "proxy", arguments.proxy_kubeconfig),
+            clock,
+            entropy,
+            "kube-proxy",
         )
         await self._runtime_answers(runtime)
         network = NodeNetwork(

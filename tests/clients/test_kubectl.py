@@ -277,6 +277,18 @@ def test_server_side_apply(kube: Kubectl, tmp_path: Path) -> None:
 
 
 @recent
+@recent
+def test_fields_are_managed_under_kubernetes_names(kube: Kubectl) -> None:
+    deploy(kube)
+
+    def managers(kind: str) -> set[str]:
+        template = "jsonpath={.items[*].metadata.managedFields[*].manager}"
+        return set(kube("get", kind, "--show-managed-fields", "-o", template).split())
+
+    assert managers("deploy") == {"kubectl-create", "kube-controller-manager"}
+    assert managers("pods") - {"kube-scheduler"} == {"kube-controller-manager", "kubelet"}
+
+
 def test_create_and_replace(kube: Kubectl, tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"
     file.write_text("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {a: b}\n")

@@ -160,7 +160,7 @@ class Bootstrap:
         await self._call("PUT", path, orjson.dumps({**made, "status": status}))
 
     async def _call(self, method: str, path: str, body: bytes) -> bytes:
-        headers = {"content-type": "application/json", "user-agent": "skiff-apiserver"}
+        headers = {"content-type": "application/json", "user-agent": "kube-apiserver"}
         outcome = self._handler(Request(method, path, "", headers, body, self._peer))
         response = await outcome if isinstance(outcome, Awaitable) else outcome
         answer = response.body if isinstance(response.body, bytes) else b"".join(response.body)
