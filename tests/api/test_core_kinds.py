@@ -381,7 +381,17 @@ def test_volumes():
         core("PersistentVolume", namespace="", spec={"accessModes": ["ReadWriteOnce"]})
     ) == [
         "spec.capacity: Required value",
+        'spec.capacity: Unsupported value: null: supported values: "storage"',
         "spec: Required value: must specify a volume type",
+    ]
+    spec = {
+        "accessModes": ["ReadWriteOnce"],
+        "capacity": {"storage": "1Gi"},
+        "hostPath": {"path": "/x"},
+        "nodeAffinity": {},
+    }
+    assert faults(core("PersistentVolume", namespace="", spec=spec)) == [
+        "spec.nodeAffinity.required: Required value: must specify required node constraints"
     ]
 
 

@@ -252,6 +252,58 @@ def test_rules(obj, expected):
     assert faults(obj) == expected
 
 
+NO_NAME = (
+    "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with "
+    "an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for "
+    "validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
+)
+
+
+def test_what_has_no_name_is_not_found_either():
+    assert faults(pod(container(volumeMounts=[{"name": "", "mountPath": "/a"}]))) == [
+        "spec.containers[0].volumeMounts[0].name: Required value",
+        'spec.containers[0].volumeMounts[0].name: Not found: ""',
+    ]
+    term = {"topologyKey": "", "labelSelector": {"matchLabels": {"a": "b"}}}
+    rule = {"requiredDuringSchedulingIgnoredDuringExecution": [term]}
+    at = "spec.affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].topologyKey"
+    assert faults(pod(affinity={"podAffinity": rule})) == [
+        f"{at}: Required value: can not be empty",
+        f'{at}: Invalid value: "": name part must be non-empty',
+        f'{at}: Invalid value: "": {NO_NAME}',
+    ]
+
+
+def test_names_of_sources_of_the_environment():
+    at = "spec.containers[0].envFrom[0].configMapRef.name"
+    (found,) = faults(pod(container(envFrom=[{"configMapRef": {"name": "/x"}}])))
+    assert found.startswith(
+        f'{at}: Invalid value: "/x": a lowercase RFC 1123 subdomain must consist'
+    )
+
+
+def test_the_first_of_two_spread_rules_alike_is_told():
+    rule = {"maxSkew": 1, "topologyKey": "k", "whenUnsatisfiable": "DoNotSchedule"}
+    assert faults(pod(topologySpreadConstraints=[rule, dict(rule)])) == [
+        "spec.topologySpreadConstraints[0].{topologyKey, whenUnsatisfiable}: Duplicate value: "
+        '"{k, DoNotSchedule}"'
+    ]
+
+
+def test_a_volume_without_a_name_keeps_its_source():
+    made = created(pod(volumes=[{"hostPath": {"path": "/x"}}]))
+    assert "emptyDir" not in made["spec"]["volumes"][0]
+
+
+def test_pull_secrets_without_names_are_warned_of():
+    made = created(pod(imagePullSecrets=[{"name": "a"}, {"name": "a"}, {}]))
+    assert strategy_for(PODS).validate(made) == []
+    assert strategy_for(PODS).warnings(made) == [
+        'spec.imagePullSecrets[1].name: duplicate name "a"',
+        'spec.imagePullSecrets[2].name: invalid empty name ""',
+    ]
+
+
 def test_the_error_names_every_fault_with_its_path():
     obj = created(pod(container("A"), {"name": "b"}))
     error = invalid_object(PODS, "p", strategy_for(PODS).validate(obj))

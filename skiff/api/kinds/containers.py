@@ -338,9 +338,8 @@ def _validate_env_from(sources: list[dict[str, Any]], path: str) -> FieldErrors:
         if prefix:
             errors += [fe.invalid(f"{at}.prefix", prefix, m) for m in names.env_name(prefix)]
         kinds = [k for k in ("configMapRef", "secretRef") if k in source]
-        errors += [
-            fe.required(f"{at}.{kind}.name") for kind in kinds if not source[kind].get("name")
-        ]
+        for kind in kinds:
+            errors += _source_name(source[kind].get("name", ""), f"{at}.{kind}.name")
         if not kinds:
             message = "must specify one of: `configMapRef` or `secretRef`"
             errors.append(fe.invalid(path, "", message))
@@ -348,6 +347,12 @@ def _validate_env_from(sources: list[dict[str, Any]], path: str) -> FieldErrors:
             message = "may not have more than one field specified at a time"
             errors.append(fe.invalid(path, "", message))
     return errors
+
+
+def _source_name(name: str, path: str) -> FieldErrors:
+    if not name:
+        return [fe.required(path)]
+    return [fe.invalid(path, name, m) for m in names.dns1123_subdomain(name)]
 
 
 _PLAIN_MOUNT: Final = frozenset(("name", "mountPath", "readOnly"))
@@ -367,8 +372,8 @@ def _validate_mounts(container: Container, path: str, context: Context) -> Field
         at = f"{path}.volumeMounts[{i}]"
         if not name:
             errors.append(fe.required(f"{at}.name"))
-        elif name not in context.volumes:
-            errors.append(fe.not_found(f"{at}.name", name))
+        if name not in context.volumes:
+            errors.append(fe.not_found(f"{at}.name", name or ""))
         elif name in device_names:
             errors.append(fe.invalid(f"{at}.name", name, "must not already exist in volumeDevices"))
         if not point:

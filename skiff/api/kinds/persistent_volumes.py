@@ -87,7 +87,7 @@ class PersistentVolumeStrategy(Strategy):
         capacity = spec.get("capacity")
         if not capacity:
             errors.append(fe.required("spec.capacity"))
-        elif set(capacity) != {"storage"}:
+        if set(capacity or ()) != {"storage"}:
             errors.append(fe.not_supported("spec.capacity", capacity, ("storage",)))
         elif amount(capacity["storage"]) <= 0:
             value = capacity["storage"]
@@ -105,9 +105,12 @@ class PersistentVolumeStrategy(Strategy):
         if name:
             at = "spec.storageClassName"
             errors += [fe.invalid(at, name, m) for m in names.dns1123_subdomain(name)]
-        affinity = (spec.get("nodeAffinity") or {}).get("required")
-        if affinity is not None:
-            errors += validate_node_selector(affinity, "spec.nodeAffinity.required")
+        affinity = spec.get("nodeAffinity")
+        if affinity is not None and affinity.get("required") is None:
+            message = "must specify required node constraints"
+            errors.append(fe.required("spec.nodeAffinity.required", message))
+        elif affinity is not None:
+            errors += validate_node_selector(affinity["required"], "spec.nodeAffinity.required")
         return errors + _validate_source(spec)
 
     def warnings(self, obj: Object, old: Object | None = None) -> list[str]:

@@ -132,7 +132,7 @@ def _default_downward(source: dict[str, Any]) -> None:
 
 def default_volume(volume: dict[str, Any]) -> None:
     """The defaults of one volume; without a source it is an emptyDir."""
-    if len(volume) < 2:
+    if not volume.keys() - {"name"}:
         volume["emptyDir"] = {}
         return
     for key in ("secret", "configMap"):

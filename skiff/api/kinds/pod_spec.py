@@ -108,9 +108,6 @@ def _validate_rest(spec: Spec, path: str) -> FieldErrors:
     if "topologySpreadConstraints" in spec:
         at = f"{path}.topologySpreadConstraints"
         errors += validate_spread(spec["topologySpreadConstraints"], at)
-    for i, secret in enumerate(spec.get("imagePullSecrets", ())):
-        if not secret.get("name"):
-            errors.append(fe.required(f"{path}.imagePullSecrets[{i}].name"))
     for i, alias in enumerate(spec.get("hostAliases", ())):
         ip = alias.get("ip", "")
         if not names.is_ip(ip):

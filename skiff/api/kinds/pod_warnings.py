@@ -46,14 +46,17 @@ def of_spec(spec: dict[str, Any], path: str) -> list[str]:
         for kind, text in DEPRECATED_VOLUMES.items():
             if kind in volume:
                 out.append(f"{path}.volumes[{i}].{kind}: {text}")
-    for i, secret in enumerate(spec.get("imagePullSecrets", ())):
-        if not secret.get("name"):
-            out.append(f"{path}.imagePullSecrets[{i}].name: should not be empty")
-    seen: set[str] = set()
-    for i, alias in enumerate(spec.get("hostAliases", ())):
-        if alias.get("ip") in seen:
-            out.append(f"{path}.hostAliases[{i}].ip: duplicate ip")
-        seen.add(alias.get("ip", ""))
+    addresses = [alias.get("ip", "") for alias in spec.get("hostAliases", ())]
+    for i, address in enumerate(addresses):
+        if address in addresses[:i]:
+            out.append(f'{path}.hostAliases[{i}].ip: duplicate ip "{address}"')
+    secrets = [secret.get("name", "") for secret in spec.get("imagePullSecrets", ())]
+    for i, name in enumerate(secrets):
+        if name in secrets[:i]:
+            out.append(f'{path}.imagePullSecrets[{i}].name: duplicate name "{name}"')
+    for i, name in enumerate(secrets):
+        if not name:
+            out.append(f'{path}.imagePullSecrets[{i}].name: invalid empty name ""')
     for key in ("initContainers", "containers"):
         for i, container in enumerate(spec.get(key, ())):
             out += _of_container(container, f"{path}.{key}[{i}]")

@@ -125,12 +125,10 @@ def _pod_term(term: dict[str, Any], path: str) -> FieldErrors:
         at = f"{path}.namespace"
         errors += [fe.invalid(at, name, m) for m in names.dns1123_label(name)]
     errors += _label_keys(term, path)
-    topology = term.get("topologyKey")
+    topology, at = term.get("topologyKey", ""), f"{path}.topologyKey"
     if not topology:
-        errors.append(fe.required(f"{path}.topologyKey", "can not be empty"))
-    else:
-        at = f"{path}.topologyKey"
-        errors += [fe.invalid(at, topology, m) for m in names.qualified_name(topology)]
+        errors.append(fe.required(at, "can not be empty"))
+    errors += [fe.invalid(at, topology, m) for m in names.qualified_name(topology)]
     return errors
 
 
@@ -208,7 +206,7 @@ def validate_taints(taints: list[dict[str, Any]], path: str) -> FieldErrors:
 
 def validate_spread(constraints: list[dict[str, Any]], path: str) -> FieldErrors:
     errors: FieldErrors = []
-    seen: set[tuple[str, str]] = set()
+    pairs = [(c.get("topologyKey", ""), c.get("whenUnsatisfiable", "")) for c in constraints]
     for i, constraint in enumerate(constraints):
         at = f"{path}[{i}]"
         skew, key = constraint.get("maxSkew", 0), constraint.get("topologyKey", "")
@@ -222,10 +220,9 @@ def validate_spread(constraints: list[dict[str, Any]], path: str) -> FieldErrors
         if action not in _SPREAD_ACTIONS:
             where = f"{at}.whenUnsatisfiable"
             errors.append(fe.not_supported(where, action, _SPREAD_ACTIONS))
-        if (key, action) in seen:
+        for _ in range(pairs[i + 1 :].count((key, action))):
             where = f"{at}.{{topologyKey, whenUnsatisfiable}}"
             errors.append(fe.duplicate(where, f"{{{key}, {action}}}"))
-        seen.add((key, action))
         domains = constraint.get("minDomains")
         if domains is not None:
             if domains <= 0:
