@@ -421,6 +421,19 @@ def test_forgotten_certificates_are_not_believed(
     assert [believed(first), believed(second)] == [False, True]
 
 
+def test_a_certificate_that_was_good_is_not_believed_for_ever(tmp_path: Path) -> None:
+    from skiff.server.pki import Request as Names
+    from skiff.server.pki import ensure
+
+    pki = ensure(tmp_path, Names("host"), now=time.time())
+    server = checking(str(pki.certificate("ca")))
+    server.load_cert_chain(pki.certificate("server"), pki.key("server"))
+    assert believed(shake(server, pki, "admin"))
+    # From here on no certificate is good: there is no list of revoked ones to look into.
+    server.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
+    assert not believed(shake(server, pki, "admin"))
+
+
 def shake(server: ssl.SSLContext, pki: Layout, name: str) -> ssl.SSLObject:
     """The server's end of a handshake in memory."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -42,6 +42,16 @@ class ClientChecks(ssl.SSLContext):
         self._good.move_to_end(digest)
         return True
 
+    def _note(self, certificate: bytes, *, good: bool) -> None:
+        """What a handshake found; one that was good may have expired since."""
+        digest = hashlib.sha256(certificate).digest()
+        if not good:
+            self._good.pop(digest, None)
+            return
+        self._good[digest] = None
+        if len(self._good) > REMEMBERED:
+            self._good.popitem(last=False)
+
 
 def checking(client_ca_file: str) -> ClientChecks:
     """A server's context that asks for a client certificate. Raises OSError, ssl.SSLError."""
@@ -71,15 +81,13 @@ def _let_through(context: ClientChecks) -> None:
         return
 
     def note(store: int, _argument: object) -> int:
-        if openssl.X509_verify_cert(store) == 1:
-            certificate = openssl.X509_STORE_CTX_get0_cert(store)
-            size = openssl.i2d_X509(certificate, None)
-            buffer = ctypes.create_string_buffer(max(size, 0))
-            end = ctypes.c_void_p(ctypes.addressof(buffer))
-            if size > 0 and openssl.i2d_X509(certificate, ctypes.byref(end)) == size:
-                context._good[hashlib.sha256(buffer.raw).digest()] = None
-                if len(context._good) > REMEMBERED:
-                    context._good.popitem(last=False)
+        good = openssl.X509_verify_cert(store) == 1
+        certificate = openssl.X509_STORE_CTX_get0_cert(store)
+        size = openssl.i2d_X509(certificate, None)
+        buffer = ctypes.create_string_buffer(max(size, 0))
+        end = ctypes.c_void_p(ctypes.addressof(buffer))
+        if size > 0 and openssl.i2d_X509(certificate, ctypes.byref(end)) == size:
+            context._note(buffer.raw, good=good)
         return 1
 
     callback = _Callback(note)
