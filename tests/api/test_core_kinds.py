@@ -412,6 +412,22 @@ def test_quotas_and_limits():
     assert faults(core("LimitRange", spec={"limits": [bad]}))[0] == (
         'spec.limits[0].min[cpu]: Invalid value: "2": min value 2 is greater than max value 1'
     )
+    odd = {
+        "type": "Foo",
+        "max": {"cpu": "4"},
+        "min": {"cpu": "2"},
+        "maxLimitRequestRatio": {"cpu": "3", "memory": "500m"},
+    }
+    at = "spec.limits[0]"
+    assert faults(core("LimitRange", spec={"limits": [odd]})) == [
+        f'{at}.type: Invalid value: "Foo": must be a standard limit type or fully qualified',
+        f'{at}.maxLimitRequestRatio[cpu]: Invalid value: "3": ratio 3 is greater than max/min = 2.000000',
+        f'{at}.maxLimitRequestRatio[memory]: Invalid value: "500m": ratio 500m is less than 1',
+    ]
+    strange = {"type": "Container", "max": {"x": "1"}}
+    assert faults(core("LimitRange", spec={"limits": [strange]}))[-1].endswith(
+        "must be a standard resource for containers"
+    )
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import pytest
 
 from skiff.api import cron
 from skiff.api.kinds import strategy_for
+from skiff.api.kinds.workloads import validate_workload_template
 from skiff.api.resources import JOBS, REPLICASETS, by_kind
 
 from .kinds import NOW, container, created, faults, row, updated, workload
@@ -593,3 +594,16 @@ def test_names_become_host_names(kind):
         "behavior; a DNS label is recommended: [must not contain dots]"
     ]
     assert strategy.warnings(made, {**made, "spec": {}}) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"), [("Deployment", ": invalid label selector"), ("StatefulSet", "")]
+)
+def test_an_unreadable_selector_hides_the_template(kind, told):
+    selector = {"matchExpressions": [{"key": "a", "operator": "Like", "values": ["b"]}]}
+    spec = {"selector": selector, "template": {"metadata": {"labels": {"a": "b"}}, "spec": {}}}
+    found = validate_workload_template(spec, "spec", kind=kind)
+    assert [str(e) for e in found] == [
+        'spec.selector: Invalid value: {"matchExpressions":[{"key":"a","operator":"Like","values":'
+        f'["b"]}}]}}{told}'
+    ]

@@ -6,13 +6,16 @@ Source: https://kubernetes.io/docs/concepts/policy/resource-quotas/ and .../limi
 from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
+from skiff.api import quantity
 from skiff.api.kinds import errors as fe
 from skiff.api.kinds import names
 from skiff.api.kinds.columns import AGE, CREATED_AT, NAME, Columns, columns, since
 from skiff.api.kinds.errors import FieldErrors, immutable
 from skiff.api.kinds.resource_amounts import (
-    NOT_NEGATIVE,
     amount,
+    is_hugepages,
+    is_native,
+    validate_container_resource,
     validate_quantity,
     validate_resource_name,
 )
@@ -69,6 +72,22 @@ def _quota_cells(obj: Object, now: float) -> list[Any]:
         ", ".join(limits),
         since(meta.get("creationTimestamp"), now),
     ]
+
+
+_LIMIT_TYPES: Final = ("Pod", "Container", "PersistentVolumeClaim")
+# Of two amounts of a limit the first may not exceed the second: the field that is told of, the two, whose
+# value is shown, the message.
+_ORDER: Final = (
+    ("min", "min", "max", "min", "min value {a} is greater than max value {b}"),
+    ("defaultRequest", "min", "defaultRequest", "defaultRequest",
+     "min value {a} is greater than default request value {b}"),
+    ("defaultRequest", "defaultRequest", "max", "defaultRequest",
+     "default request value {a} is greater than max value {b}"),
+    ("defaultRequest", "defaultRequest", "default", "defaultRequest",
+     "default request value {a} is greater than default limit value {b}"),
+    ("default", "min", "default", "min", "min value {a} is greater than default value {b}"),
+    ("default", "default", "max", "max", "default value {a} is greater than max value {b}"),
+)  # fmt: skip
 
 
 class ResourceQuotaStrategy(Strategy):
@@ -192,39 +211,63 @@ class LimitRangeStrategy(Strategy):
 
 
 def _validate_limit(limit: Object, at: str, kind: str) -> FieldErrors:
-    errors: FieldErrors = []
-    errors += [fe.invalid(f"{at}.type", kind, m) for m in names.qualified_name(kind)]
-    least, most = limit.get("min", {}), limit.get("max", {})
-    default, request = limit.get("default", {}), limit.get("defaultRequest", {})
+    errors = _validate_limit_type(kind, f"{at}.type")
+    resource_name = (
+        validate_container_resource if kind in ("Pod", "Container") else validate_resource_name
+    )
+    fields = ["max", "min"]
     if kind == "Pod":
-        for field, found in (("default", default), ("defaultRequest", request)):
-            if found:
-                message = "may not be specified when `type` is 'Pod'"
-                errors.append(fe.forbidden(f"{at}.{field}", message))
-    if kind == "PersistentVolumeClaim" and "storage" not in least and "storage" not in most:
+        message = "may not be specified when `type` is 'Pod'"
+        errors += [
+            fe.forbidden(f"{at}.{field}", message)
+            for field in ("default", "defaultRequest")
+            if limit.get(field)
+        ]
+    else:
+        fields += ["default", "defaultRequest"]
+    fields.append("maxLimitRequestRatio")
+    amounts: dict[str, dict[str, str]] = {field: limit.get(field, {}) for field in fields}
+    for field in fields:
+        for name in amounts[field]:
+            errors += resource_name(name, f"{at}.{field}[{name}]")
+    if kind == "PersistentVolumeClaim" and not any(
+        "storage" in amounts[field] for field in ("min", "max")
+    ):
         message = "either minimum or maximum storage value is required, but neither was provided"
         errors.append(fe.required(f"{at}.limits", message))
-    for field in ("min", "max", "default", "defaultRequest", "maxLimitRequestRatio"):
-        for name, value in limit.get(field, {}).items():
-            where = f"{at}.{field}[{name}]"
-            errors += validate_resource_name(name, where)
-            if amount(value) < 0:
-                errors.append(fe.invalid(where, value, NOT_NEGATIVE))
-    # Each pair: the first may not exceed the second.
-    pairs = (
-        ("min", least, "max", most, "min value {a} is greater than max value {b}"),
-        ("defaultRequest", request, "max", most, "default request value {a} is greater than max value {b}"),
-        ("defaultRequest", request, "default", default,
-         "default request value {a} is greater than default limit value {b}"),
-        ("default", default, "max", most, "default value {a} is greater than max value {b}"),
-        ("default", least, "default", default, "min value {a} is greater than default value {b}"),
-        ("defaultRequest", least, "defaultRequest", request,
-         "min value {a} is greater than default request value {b}"),
-    )  # fmt: skip
-    for field, low, _, high, message in pairs:
-        for name in low.keys() & high.keys():
-            if amount(low[name]) > amount(high[name]):
-                shown = low[name] if field != "default" or low is not least else high[name]
-                text = message.format(a=low[name], b=high[name])
-                errors.append(fe.invalid(f"{at}.{field}[{name}]", shown, text))
+    for name in sorted({name for found in amounts.values() for name in found}):
+        given = {field: found[name] for field, found in amounts.items() if name in found}
+        errors += _validate_amounts_of(given, at, name)
+    return errors
+
+
+def _validate_limit_type(kind: str, path: str) -> FieldErrors:
+    errors = [fe.invalid(path, kind, m) for m in names.qualified_name(kind)]
+    if not errors and "/" not in kind and kind not in _LIMIT_TYPES:
+        message = "must be a standard limit type or fully qualified"
+        errors.append(fe.invalid(path, kind, message))
+    return errors
+
+
+def _validate_amounts_of(given: dict[str, str], at: str, name: str) -> FieldErrors:
+    """What the amounts of one resource must be to each other."""
+    errors: FieldErrors = []
+    for field, low, high, shown, message in _ORDER:
+        if low in given and high in given and amount(given[low]) > amount(given[high]):
+            text = message.format(a=given[low], b=given[high])
+            errors.append(fe.invalid(f"{at}.{field}[{name}]", given[shown], text))
+    where = f"{at}.maxLimitRequestRatio[{name}]"
+    ratio = given.get("maxLimitRequestRatio")
+    if ratio is not None and amount(ratio) < quantity.NANO:
+        errors.append(fe.invalid(where, ratio, f"ratio {ratio} is less than 1"))
+    if ratio is not None and "min" in given and "max" in given:
+        most, least = amount(given["max"]), amount(given["min"])
+        if least and amount(ratio) / quantity.NANO > most / least:
+            text = f"ratio {ratio} is greater than max/min = {most / least:f}"
+            errors.append(fe.invalid(where, ratio, text))
+    default, request = given.get("default"), given.get("defaultRequest")
+    overcommitted = is_native(name) and not is_hugepages(name)
+    if default and request and not overcommitted and amount(default) != amount(request):
+        text = f"default value {default} must equal to defaultRequest value {request} in {name}"
+        errors.append(fe.invalid(f"{at}.defaultRequest[{name}]", request, text))
     return errors

@@ -57,7 +57,8 @@ def validate_resource_name(name: str, path: str) -> FieldErrors:
     return errors
 
 
-def _validate_container_resource(name: str, path: str) -> FieldErrors:
+def validate_container_resource(name: str, path: str) -> FieldErrors:
+    """A resource that containers may ask for."""
     if name in _CONTAINER:
         return []
     errors = validate_resource_name(name, path)
@@ -101,7 +102,7 @@ def validate_requirements(
             core = True
             continue
         at = f"{path}.limits[{name}]"
-        errors += _validate_container_resource(name, at)
+        errors += validate_container_resource(name, at)
         errors += validate_quantity(name, value, at)
         hugepages |= is_hugepages(name)
     for name, value in requests.items():
@@ -112,7 +113,7 @@ def validate_requirements(
             if asked >= 0 and (limit is None or asked <= amount(limit)):
                 continue
         at = f"{path}.requests[{name}]"
-        errors += _validate_container_resource(name, at)
+        errors += validate_container_resource(name, at)
         errors += validate_quantity(name, value, at)
         hugepages |= is_hugepages(name)
         errors += _validate_within(name, value, limit, path)

@@ -10,6 +10,11 @@ from skiff.api.kinds.metadata import validate_label_selector
 from skiff.api.kinds.pod_spec import validate_template
 from skiff.api.kinds.resource_amounts import NOT_NEGATIVE
 
+_NO_TEMPLATE: Final = {
+    "Deployment": "invalid label selector",
+    "ReplicaSet": "invalid label selector",
+    "StatefulSet": "",
+}
 _MISMATCH: Final = "`selector` does not match template `labels`"
 
 
@@ -63,7 +68,15 @@ def validate_workload_template(
     labels = template.get("metadata", {}).get("labels", {})
     errors: FieldErrors = []
     selector = spec.get("selector")
-    selects = selector and (selector.get("matchLabels") or selector.get("matchExpressions"))
+    broken = bool(selector and validate_label_selector(selector, ""))
+    if broken and kind in _NO_TEMPLATE:
+        # Without a selector that can be read, Kubernetes does not look at the template.
+        return [fe.invalid(f"{path}.selector", selector, _NO_TEMPLATE[kind])]
+    selects = (
+        not broken
+        and selector
+        and (selector.get("matchLabels") or selector.get("matchExpressions"))
+    )
     if selector and selects and not selector_matches(selector, labels):
         errors.append(fe.invalid(f"{at}.metadata.labels", labels, _MISMATCH))
     errors += validate_template(_with_claims(template, claims), at)
