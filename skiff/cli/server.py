@@ -67,7 +67,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--client-ca-file",
         type=Path,
         metavar="FILE",
-        help="who signs client certificates (our own CA)",
+        help="who signs client certificates, besides our own CA",
     )
     add(
         "--tls-cert-file",
@@ -248,6 +248,7 @@ def server_component(
         tls_cert_file=certificate,
         tls_private_key_file=key,
         client_ca_file=arguments.client_ca_file or keys.certificate("ca"),
+        cluster_ca_file=keys.certificate("ca"),
         bind_address=arguments.bind_address or settings.bind_address,
         secure_port=port,
         advertise_address=advertised,

@@ -63,6 +63,9 @@ class ServerConfig:
     tls_cert_file: Path
     tls_private_key_file: Path
     client_ca_file: Path | None = None
+    cluster_ca_file: Path | None = None
+    """The authority of the cluster's own components, whose certificates are good beside those of
+    `client_ca_file`; what pods and newcomers check the server by. Not said: `client_ca_file`."""
     bind_address: str = "0.0.0.0"  # noqa: S104 - pods and other machines reach the server here
     secure_port: int = 6443
     advertise_address: str = "127.0.0.1"
@@ -231,6 +234,8 @@ def server_tls(config: ServerConfig) -> ssl.SSLContext:
     that is not believed comes through: authentication answers 401."""
     if config.client_ca_file is not None:
         context: ssl.SSLContext = checking(str(config.client_ca_file))
+        if config.cluster_ca_file is not None:
+            context.load_verify_locations(config.cluster_ca_file)
     else:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -264,14 +269,15 @@ def facts(config: ServerConfig) -> Facts:
     def text(path: Path | None) -> str:
         return path.read_text() if path is not None else ""
 
+    clients = dict.fromkeys((config.client_ca_file, config.cluster_ca_file))
     return Facts(
         advertise_address=config.advertise_address,
         secure_port=config.secure_port,
         service_address=config.service_address,
         service_cidrs=config.service_cluster_ip_range,
-        client_ca=text(config.client_ca_file),
+        client_ca="".join(text(file) for file in clients),
         front_proxy_ca=text(config.requestheader_client_ca_file),
-        cluster_ca=text(config.client_ca_file),
+        cluster_ca=text(config.cluster_ca_file or config.client_ca_file),
         server_url=(
             f"https://{config.external_hostname or config.advertise_address}:{config.secure_port}"
         ),
