@@ -229,7 +229,17 @@ class Kubelet:
 
     def _neighbours(self, uid: str) -> list[Pod]:
         """The pods, other than this one, that take up the node's resources."""
-        return [w.allocated() for u, w in self._workers.items() if u != uid and w.active]
+        return [
+            w.allocated()
+            for u, w in self._workers.items()
+            if u != uid and w.active and not self._is_over(w)
+        ]
+
+    def _is_over(self, worker: PodWorker) -> bool:
+        """Whether a pod's end is told: whoever saw it may have given its place away already, before its
+        sandbox and volumes are gone."""
+        told = worker.view().status.phase in TERMINAL
+        return told and not self._observer.pod(worker.uid).running()
 
     async def _pull_secrets(self, pod: Pod) -> Sequence[SecretData]:
         found = []

@@ -1,5 +1,7 @@
 """The node itself: registration, heartbeats, admission, restarts of kubelet and runtime, orphans."""
 
+import asyncio
+
 import pytest
 
 from skiff.aio.clock import parse_rfc3339
@@ -274,6 +276,28 @@ def test_host_ports_are_given_out_once():
         await w.running("third")
 
     run(test)
+
+
+def test_a_pod_whose_end_is_told_has_left_its_place():
+    async def test(w: World) -> None:
+        stop, may_stop = w.simulated.stop_sandbox, asyncio.Event()
+
+        async def stop_late(sandbox_id: str) -> None:
+            await may_stop.wait()
+            await stop(sandbox_id)
+
+        w.simulated.stop_sandbox = stop_late  # type: ignore[method-assign]
+        whole = container(resources={"requests": {"cpu": "4"}})
+        ends = annotations(exit_after_seconds=1)
+        await w.create(pod("first", whole, restartPolicy="Never", annotations=ends))
+        await w.pod_until("first", lambda p: p["status"].get("phase") == "Succeeded")
+        await w.create(pod("second", whole))
+        await w.running("second")
+        may_stop.set()
+        await w.delete("first")
+        await w.gone("first")
+
+    run(test, capacity={"cpu": "4"})
 
 
 def test_only_so_many_pods():
