@@ -246,6 +246,8 @@ def test_a_secret_lies_in_memory_and_belongs_to_the_group(play):
             assert mounts.is_mount(path)
             assert mode_of(path / "k") == 0o440
             assert (path / "k").stat().st_gid == 1001
+            made = os.statvfs(path)
+            assert made.f_blocks * made.f_frsize == 1 << 30  # no more than the node has for pods
             await world.manager.teardown("u1")
             assert not mounts.mounted_below(path)
             assert not world.config.pod_dir("u1").exists()
@@ -330,7 +332,10 @@ def test_a_token_belongs_to_the_only_user(play):
     async def scenario(world):
         source = {"serviceAccountToken": {"path": "token"}}
         pod = pod_of(
-            [{"name": "v", "projected": {"sources": [source]}}], securityContext={"runAsUser": 1000}
+            [{"name": "v", "projected": {"sources": [source]}}],
+            securityContext={"runAsUser": 1000},
+            # It comes later, and takes the token from nobody.
+            ephemeralContainers=[{"name": "e", "image": "i", "securityContext": {"runAsUser": 0}}],
         )
         await world.manager.setup(pod)
         if play.real:
@@ -362,7 +367,7 @@ def test_empty_dirs(play):
             return
         for name in ("disk", "mem"):
             path = world.manager.volume_path("u1", name)
-            assert mode_of(path) & 0o777 == 0o777
+            assert stat.S_IMODE(path.stat().st_mode) == (0o3777 if name == "mem" else 0o2777)
             assert path.stat().st_gid == 77
         memory = world.manager.volume_path("u1", "mem")
         assert mounts.is_mount(memory)

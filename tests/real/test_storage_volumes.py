@@ -136,6 +136,13 @@ def empty_dir_pods() -> list[Object]:
             show(f"empty-{medium.lower() or 'disk'}", [volume("v", emptyDir={"medium": medium})],
                 "stat -c %A /etc/v; grep ' /etc/v ' /proc/mounts")
         )  # fmt: skip
+    script = "stat -c '%A %u %g' /etc/v; umask 0; echo > /etc/v/f; stat -c '%A %u %g' /etc/v/f"
+    group = {"runAsUser": 1001, "fsGroup": 123}
+    for medium in ("", "Memory"):
+        one = show(f"group-{medium.lower() or 'disk'}", [volume("v", emptyDir={"medium": medium})],
+            script, group)  # fmt: skip
+        one["spec"]["containers"][0]["volumeMounts"][0]["subPath"] = "sub"
+        made.append(one)
     shared = [volume("v", emptyDir={})]
     made.append(
         pod(
@@ -475,8 +482,16 @@ def test_empty_directories(ran: Space, medium: str) -> None:
             assert text == "mount-tester new file"
             assert (where.split()[2] == "tmpfs") == (medium == "memory")
     mode, where = ran.output(f"empty-{medium}").splitlines()
-    assert mode == "drwxrwxrwx"
+    assert mode == ("drwxrwxrwt" if medium == "memory" else "drwxrwxrwx")
     assert (where.split()[2] == "tmpfs") == (medium == "memory")
+
+
+@pytest.mark.parametrize("medium", ["disk", "memory"])
+def test_a_groups_empty_directories(ran: Space, medium: str) -> None:
+    folder, file = ran.output(f"group-{medium}").splitlines()
+    # A sub-path is made like the volume: the kernel's memory filesystems are sticky.
+    assert folder == ("drwxrwsrwt 0 123" if medium == "memory" else "drwxrwsrwx 0 123")
+    assert file == "-rw-rw-rw- 1001 123"
 
 
 @pytest.mark.conformance(

@@ -48,9 +48,8 @@ class RealDisk:
     @_translated
     def mount_tmpfs(self, path: Path, size_bytes: int) -> None:
         if not mounts.is_mount(path):
-            mode = stat.S_IMODE(path.stat().st_mode)
-            size = f"size={size_bytes}," if size_bytes else ""
-            mounts.mount_filesystem("tmpfs", path, f"{size}mode={mode:o}")
+            # With the kernel's own mode: anybody's, and sticky.
+            mounts.mount_filesystem("tmpfs", path, f"size={size_bytes}" if size_bytes else "")
 
     @_translated
     def mount_hugepages(self, path: Path, page_bytes: int) -> None:

@@ -14,7 +14,7 @@ from skiff.api.views.core import (
     Pod,
     Secret,
 )
-from skiff.node.downward import FieldError, every_container, field_value, resource_value
+from skiff.node.downward import FieldError, field_value, resource_value
 from skiff.node.volumes.model import File, VolumeError
 
 DEFAULT_MODE = 0o644
@@ -104,14 +104,15 @@ def group_of(pod: Pod) -> int | None:
 
 
 def user_of(pod: Pod) -> int | None:
-    """The one user that all containers run as; None where they differ or it is not said."""
+    """The one user that all containers run as, ephemeral ones aside, which come later; None where they
+    differ or it is not said."""
     context = pod.spec.security_context
     default = None if context is None else context.run_as_user
     users = {
         default
         if c.security_context is None or c.security_context.run_as_user is None
         else c.security_context.run_as_user
-        for c in every_container(pod)
+        for c in (*pod.spec.init_containers, *pod.spec.containers)
     }
     return users.pop() if len(users) == 1 else None
 

@@ -115,7 +115,7 @@ async def _content(
     disk = context.disk
     disk.make_dir(path, CONTENT_DIR_MODE)
     if in_memory:
-        disk.mount_tmpfs(path, 0)
+        disk.mount_tmpfs(path, _memory_size(pod, "", context.allocatable()))
     disk.write_payload(path, files, content.group_of(pod))
     return Ready(path, readonly=True)
 
