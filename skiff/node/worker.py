@@ -27,9 +27,9 @@ from skiff.api.views.pod import Pod, PodStatus
 from skiff.node.inputs import InputsNotReady
 from skiff.node.lifecycle.backoff import Backoffs, go_duration
 from skiff.node.lifecycle.conditions import DISRUPTION, OWNED
-from skiff.node.lifecycle.model import Health, Observed, Waiting, grace_period_s
+from skiff.node.lifecycle.model import Health, Observed, Waiting, each_container, grace_period_s
 from skiff.node.lifecycle.phase import TERMINAL
-from skiff.node.lifecycle.plan import Hold, Plan, plan
+from skiff.node.lifecycle.plan import Hold, Plan, plan, should_restart
 from skiff.node.lifecycle.status import Circumstances, Verdict, pod_status, rejected_status
 from skiff.node.lifecycle.termination import plan_ending
 from skiff.node.reporter import Reporter
@@ -92,6 +92,11 @@ class PodWorker:
         self._told_holds: dict[str, float] = {}
         # Containers that are stopped to be started anew, whatever the restart policy says.
         self._replaced: frozenset[str] = frozenset()
+        # Containers that were stopped, to be started anew at once where their policy says so: nobody
+        # sees them ended.
+        self._stopped: frozenset[str] = frozenset()
+        # What is being started: the picture still shows what it replaces.
+        self._bringing: frozenset[str] = frozenset()
         self._started_at = ""
 
     # ---- what the node calls
@@ -250,11 +255,14 @@ class PodWorker:
     ) -> float | None:
         wanted = plan(pod, observed, health, self._backoffs, now)
         for hold in wanted.holds:
-            self._note_hold(pod, hold)
+            if hold.name not in self._bringing:
+                self._note_hold(pod, hold)
         if wanted.finish:
             self._begin_ending(grace_period_s(pod), now)
             return None
-        self._replaced &= {c.status.id for c in observed.containers}
+        known = {c.status.id for c in observed.containers}
+        self._replaced &= known
+        self._stopped = (self._stopped & known) | {s.container_id for s in wanted.stops}
         for stop in (*wanted.stops, *self._resizer.step(pod, observed, self._spawn)):
             if stop.replaces:
                 self._replaced |= {stop.container_id}
@@ -273,9 +281,12 @@ class PodWorker:
         def replan() -> Plan:
             now = self._tools.clock.now()
             observed = self._tools.observer.pod(self.uid)
-            return plan(pod, observed, self._health(), self._backoffs, now)
+            anew = plan(pod, observed, self._health(), self._backoffs, now)
+            self._bringing = frozenset(s.name for s in anew.starts)
+            return anew
 
         self._stale = True
+        self._bringing = frozenset(s.name for s in wanted.starts)
         # With the status of this step, which the first step's pod has not: the downward API shows it.
         pod = self._resizer.allocated(self.view())
         try:
@@ -287,6 +298,7 @@ class PodWorker:
             self._retry_at = self._tools.clock.now() + RETRY_S
         finally:
             self._starting = None
+            self._bringing = frozenset()
             self.wake()
 
     async def _look(self) -> None:
@@ -456,9 +468,25 @@ class PodWorker:
 
     def _report(self, pod: Pod, observed: Observed, health: Health, now: float) -> None:
         del now
-        if self._gone:
+        if self._gone or self._between(pod, observed, health):
             return
         self._write(pod_status(self._resizer.allocated(pod), observed, health, self._around()))
+
+    def _between(self, pod: Pod, observed: Observed, health: Health) -> bool:
+        """Whether a container that was stopped on purpose is about to be started anew: its end is told
+        with the start that follows, or with the reason why there is none yet."""
+        if self._began_at is not None or not self._stopped:
+            return False
+        for kind, container in each_container(pod):
+            seen = observed.latest(container.name)
+            if seen is None or not seen.exited or seen.status.id not in self._stopped:
+                continue
+            comes_back = seen.status.id in health.replaced or should_restart(
+                pod, kind, container, seen
+            )
+            if comes_back and container.name not in self._starter.waiting:
+                return True
+        return False
 
     def _write(self, status: dict[str, Any]) -> None:
         self._own = msgspec.convert(status, PodStatus)

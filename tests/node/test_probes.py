@@ -193,6 +193,28 @@ def test_a_pod_that_never_restarts_fails_with_its_liveness():
     run(test)
 
 
+def test_nobody_sees_the_end_of_a_container_that_a_probe_replaces():
+    async def test(w: World) -> None:
+        marks = {PREFIX + "liveness": "false", PREFIX + "start-seconds": "2"}
+        live = container(livenessProbe=probe(failureThreshold=1, initialDelaySeconds=5))
+        await w.create(pod("web", live, annotations=marks))
+        seen: list[tuple] = []
+
+        async def look() -> bool:
+            status = status_of(await w.pod("web"))
+            state, last = status.get("state", {}), status.get("lastState", {})
+            if not seen or seen[-1] != (status.get("restartCount"), *state):
+                seen.append((status.get("restartCount"), *state))
+            return "running" in state and "terminated" in last
+
+        await w.until(look, 60, 0.01)
+        assert not [entry for entry in seen if "terminated" in entry], seen
+        assert seen[-1] == (1, "running")
+        assert "BackOff" not in [reason for _, reason, _ in await w.events("web")]
+
+    run(test)
+
+
 def test_a_thousand_probes_cost_nothing_between_checks():
     async def test(w: World) -> None:
         for index in range(50):
