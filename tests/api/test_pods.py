@@ -304,6 +304,42 @@ def test_pull_secrets_without_names_are_warned_of():
     ]
 
 
+def test_restart_rules_are_checked():
+    codes = {"operator": "In", "values": [42]}
+    good = [{"action": a, "exitCodes": codes} for a in ("Restart", "RestartAllContainers")]
+    assert faults(pod(container(restartPolicy="Never", restartPolicyRules=good))) == []
+    bad = [
+        {"action": "DoNotRestart", "exitCodes": {"operator": "Equals"}},
+        {"action": "Restart"},
+    ]
+    rules = "spec.containers[0].restartPolicyRules"
+    assert faults(pod(container(restartPolicyRules=bad))) == [
+        "spec.containers[0].restartPolicy: Required value: must specify restartPolicy when restart "
+        "rules are used",
+        f'{rules}[0].action: Unsupported value: "DoNotRestart": supported values: "Restart", '
+        '"RestartAllContainers"',
+        f'{rules}[0].exitCodes.operator: Unsupported value: "Equals": supported values: "In", "NotIn"',
+        f"{rules}[1].exitCodes: Required value: must be specified",
+    ]
+    init = container("i", restartPolicyRules=good)
+    assert faults(pod(initContainers=[init])) == [
+        "spec.initContainers[0].restartPolicy: Required value: must specify restartPolicy when "
+        "restart rules are used"
+    ]
+    assert faults(pod(container(restartPolicy="Never", restartPolicyRules=good * 11))) == [
+        f"{rules}: Too many: 22: must have at most 20 items"
+    ]
+
+
+def test_a_negative_grace_period_becomes_the_shortest():
+    made = created(pod(terminationGracePeriodSeconds=-1))
+    assert made["spec"]["terminationGracePeriodSeconds"] == 1
+    change = {"terminationGracePeriodSeconds": -1}
+    new, errors = updated(made, lambda o: o["spec"].update(change))
+    assert errors == []
+    assert new["spec"]["terminationGracePeriodSeconds"] == 1
+
+
 def test_the_error_names_every_fault_with_its_path():
     obj = created(pod(container("A"), {"name": "b"}))
     error = invalid_object(PODS, "p", strategy_for(PODS).validate(obj))

@@ -56,9 +56,8 @@ def validate_containers(spec: dict[str, Any], path: str, context: Context) -> Fi
     for i, container in enumerate(containers):
         at = f"{path}.containers[{i}]"
         errors += validate_container(container, at, context)
-        if "restartPolicy" in container and container["restartPolicy"] not in _RULE_POLICIES:
-            policy = container["restartPolicy"]
-            errors.append(fe.not_supported(f"{at}.restartPolicy", policy, _RULE_POLICIES))
+        if "restartPolicy" in container or "restartPolicyRules" in container:
+            errors += _validate_restarts(container, at)
     for i, container in enumerate(spec.get("initContainers", ())):
         at = f"{path}.initContainers[{i}]"
         errors += validate_container(container, at, context)
@@ -70,21 +69,53 @@ def validate_containers(spec: dict[str, Any], path: str, context: Context) -> Fi
 
 
 _RULE_POLICIES: Final = ("Always", "Never", "OnFailure")
+_RULE_ACTIONS: Final = ("Restart", "RestartAllContainers")
+_RULE_OPERATORS: Final = ("In", "NotIn")
+_MAX_RULES: Final = 20
+_MAX_EXIT_CODES: Final = 255
+
+
+def _validate_restarts(container: Container, at: str) -> FieldErrors:
+    """A container's own restart policy and the rules that come before it.
+
+    Source: https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#restart-policy
+    """
+    errors: FieldErrors = []
+    policy, rules = container.get("restartPolicy"), container.get("restartPolicyRules") or ()
+    if policy is not None and policy not in _RULE_POLICIES:
+        errors.append(fe.not_supported(f"{at}.restartPolicy", policy, _RULE_POLICIES))
+    if rules and policy is None:
+        message = "must specify restartPolicy when restart rules are used"
+        errors.append(fe.required(f"{at}.restartPolicy", message))
+    if len(rules) > _MAX_RULES:
+        errors.append(fe.too_many(f"{at}.restartPolicyRules", len(rules), _MAX_RULES))
+    for i, rule in enumerate(rules):
+        path = f"{at}.restartPolicyRules[{i}]"
+        action, codes = rule.get("action", ""), rule.get("exitCodes")
+        if action not in _RULE_ACTIONS:
+            errors.append(fe.not_supported(f"{path}.action", action, _RULE_ACTIONS))
+        if codes is None:
+            errors.append(fe.required(f"{path}.exitCodes", "must be specified"))
+            continue
+        operator, values = codes.get("operator", ""), codes.get("values") or ()
+        if operator not in _RULE_OPERATORS:
+            where = f"{path}.exitCodes.operator"
+            errors.append(fe.not_supported(where, operator, _RULE_OPERATORS))
+        if len(values) > _MAX_EXIT_CODES:
+            where = f"{path}.exitCodes.values"
+            errors.append(fe.too_many(where, len(values), _MAX_EXIT_CODES))
+    return errors
 
 
 def _validate_init(container: Container, at: str) -> FieldErrors:
+    errors = _validate_restarts(container, at)
     if container.get("restartPolicy") == "Always":
-        errors: FieldErrors = []
         for name in _PROBES:
             probe = container.get(name)
             if probe and name != "readinessProbe" and probe.get("successThreshold", 1) != 1:
                 path = f"{at}.{name}.successThreshold"
                 errors.append(fe.invalid(path, probe["successThreshold"], "must be 1"))
         return errors
-    errors = []
-    policy = container.get("restartPolicy")
-    if policy is not None and policy not in _RULE_POLICIES:
-        errors.append(fe.not_supported(f"{at}.restartPolicy", policy, _RULE_POLICIES))
     message = "may not be set for init containers without restartPolicy=Always"
     errors += [
         fe.forbidden(f"{at}.{name}", message)

@@ -31,6 +31,9 @@ def default_pod(pod: dict[str, Any]) -> None:
     spec = pod.setdefault("spec", {})
     default_pod_spec(spec)
     spec.setdefault("enableServiceLinks", True)
+    if spec["terminationGracePeriodSeconds"] < 0:
+        # Of a pod only, never of a template: what was once accepted ends as quickly as it can.
+        spec["terminationGracePeriodSeconds"] = 1
     for container in spec.get("containers", ()):
         _requests_from_limits(container)
     for container in spec.get("initContainers", ()):
