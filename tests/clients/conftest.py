@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients.cluster import Kubectl, ProcessCluster, wait_for
+from tests.clients.upstream import program
 
 
 @pytest.fixture(scope="session")
@@ -21,8 +22,11 @@ def cluster() -> Iterator[ProcessCluster]:
         made.stop()
 
 
-@pytest.fixture(scope="session")
-def kubectl(cluster: ProcessCluster) -> Kubectl:
+@pytest.fixture(scope="session", params=["found", "upstream"])
+def kubectl(cluster: ProcessCluster, request: pytest.FixtureRequest) -> Kubectl:
+    """The machine's own kubectl (on Debian an old one), then that of our release."""
+    if request.param == "upstream":
+        return Kubectl(str(program("kubectl")), cluster.kubeconfig)
     binary = shutil.which("kubectl")
     if binary is None:
         pytest.skip("no kubectl on PATH")
