@@ -173,11 +173,6 @@ def test_items_choose_names_and_modes(play):
             'error getting PVC "x": persistentvolumeclaim "x" not found',
         ),
         (
-            {"csi": {"driver": "e2e.example.com"}},
-            "kubernetes.io/csi: mounter.SetUpAt failed to get CSI client: driver name "
-            "e2e.example.com not found in the list of registered CSI drivers",
-        ),
-        (
             {"nfs": {"server": "s", "path": "/"}},
             'failed to get Plugin from volumeSpec for volume "v" err=no volume plugin matched',
         ),
@@ -402,6 +397,33 @@ def test_host_paths_are_checked(tmp_path, kind, message):
     with pytest.raises(VolumeError) as e:
         disk.check_host_path(path, kind)
     assert str(e.value) == message.format(path)
+
+
+def test_a_csi_driver_must_make_volumes_for_pods(play):
+    async def scenario(world):
+        pod = pod_of([{"name": "v", "csi": {"driver": "e2e.example.com"}}])
+
+        async def told(modes=None) -> list[str]:
+            if modes is not None:
+                path = "/apis/storage.k8s.io/v1/csidrivers/e2e.example.com"
+                world.api.put(path, {"spec": {"volumeLifecycleModes": modes}})
+            with pytest.raises(SetupFailed) as e:
+                await world.manager.setup(pod)
+            return e.value.events()
+
+        refused = (
+            'MountVolume.NewMounter initialization failed for volume "v" : '
+            'volume mode "Ephemeral" not supported by driver e2e.example.com '
+        )
+        assert await told() == [refused + "(no CSIDriver object)"]
+        assert await told(["Persistent"]) == [refused + '(only supports ["Persistent"])']
+        assert await told(["Persistent", "Ephemeral"]) == [
+            'MountVolume.SetUp failed for volume "v" : kubernetes.io/csi: mounter.SetUpAt failed to '
+            "get CSI client: driver name e2e.example.com not found in the list of registered CSI "
+            "drivers"
+        ]
+
+    play(scenario)
 
 
 def test_claims_lead_to_volumes_of_this_machine(play, tmp_path):

@@ -97,7 +97,7 @@ def test_pods_with_inline_csi_volumes(space: Space) -> None:
     space.create(pod("inline", container(script="true", volumeMounts=mounts), volumes=volumes))
     found = next(v for v in space.get("Pod", "inline")["spec"]["volumes"] if v["name"] == "v")
     assert found["csi"] == source
-    space.has_event("inline", "FailedMount")
+    space.has_event("inline", "FailedMount", "e2e.example.com (no CSIDriver object)")
     space.delete("Pod", "inline", 0)
 
 

@@ -21,6 +21,7 @@ from skiff.api.views.core import (
     Volume,
     VolumeProjection,
 )
+from skiff.api.views.storage import CSIDriver
 from skiff.client.client import Client
 from skiff.node.volumes import payload as content
 from skiff.node.volumes.model import Disk, File, NoMounter, Ready, VolumeError
@@ -31,6 +32,7 @@ EMPTY_DIR_MODE = 0o777
 CONTENT_DIR_MODE = 0o777
 IMAGE_DIR_MODE = 0o755
 IMAGE_PLUGIN = "kubernetes.io~image"
+INLINE_MODE = "Ephemeral"
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,9 +254,22 @@ async def _image(context: Context, pod: Pod, volume: Volume, path: Path) -> Read
 
 
 async def _csi(context: Context, pod: Pod, volume: Volume, path: Path) -> Ready:
-    del context, pod, path
+    """A volume that lives as long as its pod, which its driver must say that it can make."""
+    del pod, path
     assert volume.csi is not None
-    raise VolumeError(_no_driver(volume.csi.driver))
+    name = volume.csi.driver
+    refused = f'volume mode "{INLINE_MODE}" not supported by driver {name}'
+    try:
+        driver = await context.client.read(CSIDriver, name)
+    except NotFound as e:
+        raise NoMounter(f"{refused} (no CSIDriver object)") from e
+    except (ApiError, ConnectionError, TimeoutError) as e:
+        raise NoMounter(str(e)) from e
+    modes = driver.spec.volume_lifecycle_modes
+    if INLINE_MODE not in modes:
+        only = " ".join(f'"{mode}"' for mode in modes)
+        raise NoMounter(f"{refused} (only supports [{only}])")
+    raise VolumeError(_no_driver(name))
 
 
 def _no_driver(name: str) -> str:
