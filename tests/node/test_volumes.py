@@ -366,6 +366,11 @@ def test_empty_dirs(play):
             assert path.stat().st_gid == 77
         memory = world.manager.volume_path("u1", "mem")
         assert mounts.is_mount(memory)
+        assert not os.statvfs(memory).f_flag & (os.ST_NOSUID | os.ST_NODEV)  # as on the disk
+        lines = Path("/proc/self/mounts").read_text().splitlines()
+        options = next(line.split()[3] for line in lines if line.split()[1] == str(memory))
+        linux = tuple(int(part) for part in os.uname().release.split(".")[:2])
+        assert ("noswap" in options.split(",")) == (linux >= (6, 4))
         with pytest.raises(OSError, match="No space"):
             (memory / "big").write_bytes(bytes(2 << 20))
         (world.manager.volume_path("u1", "disk") / "kept").write_text("x")

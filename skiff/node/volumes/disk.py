@@ -49,7 +49,11 @@ class RealDisk:
     def mount_tmpfs(self, path: Path, size_bytes: int) -> None:
         if not mounts.is_mount(path):
             # With the kernel's own mode: anybody's, and sticky.
-            mounts.mount_filesystem("tmpfs", path, f"size={size_bytes}" if size_bytes else "")
+            size = f"size={size_bytes}" if size_bytes else ""
+            try:
+                mounts.mount_filesystem("tmpfs", path, f"noswap,{size}".rstrip(","))
+            except OSError:  # before Linux 6.4, or in a user namespace
+                mounts.mount_filesystem("tmpfs", path, size)
 
     @_translated
     def mount_hugepages(self, path: Path, page_bytes: int) -> None:

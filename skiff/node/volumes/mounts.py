@@ -5,7 +5,7 @@ import functools
 import os
 from pathlib import Path
 
-_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_BIND, _MS_REC = 0x1, 0x2, 0x4, 0x1000, 0x4000
+_MS_BIND, _MS_REC = 0x1000, 0x4000
 _MNT_DETACH = 2
 _UMOUNT_NOFOLLOW = 8
 _MOUNT_INFO = Path("/proc/self/mountinfo")
@@ -38,7 +38,7 @@ def mount(source: str, target: Path, kind: str, flags: int, options: str) -> Non
 
 def mount_filesystem(kind: str, target: Path, options: str) -> None:
     """Mount a kernel filesystem (tmpfs, hugetlbfs)."""
-    mount(kind, target, kind, _MS_NOSUID | _MS_NODEV, options)
+    mount(kind, target, kind, 0, options)
 
 
 def bind(source: str, target: Path) -> None:
