@@ -341,7 +341,7 @@ class Starter:
                 log.debug("removing container %s: %s", container.status.id, e)
                 continue
             if self.tools.on_disk and container.status.log_path:
-                _remove_logs(container.status.log_path)
+                remove_logs(container.status.log_path)
 
 
 def _target_id(container: AnyContainer, observed: Observed) -> str:
@@ -357,7 +357,7 @@ def _make_log_directories(directory: str, names: Iterable[str]) -> None:
         path.mkdir(parents=True, exist_ok=True)
 
 
-def _remove_logs(path: str) -> None:
+def remove_logs(path: str) -> None:
     """A container's log and what rotation made of it."""
     log_file = Path(path)
     for found in log_file.parent.glob(f"{log_file.name}*"):

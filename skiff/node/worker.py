@@ -14,7 +14,7 @@ once it is gone there, from the runtime.
 import asyncio
 import logging
 import shutil
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,7 +27,14 @@ from skiff.api.views.pod import Pod, PodStatus
 from skiff.node.inputs import InputsNotReady
 from skiff.node.lifecycle.backoff import Backoffs, go_duration
 from skiff.node.lifecycle.conditions import DISRUPTION, OWNED
-from skiff.node.lifecycle.model import Health, Observed, Waiting, each_container, grace_period_s
+from skiff.node.lifecycle.model import (
+    Health,
+    Observed,
+    SeenContainer,
+    Waiting,
+    each_container,
+    grace_period_s,
+)
 from skiff.node.lifecycle.phase import TERMINAL
 from skiff.node.lifecycle.plan import Hold, Plan, plan, should_restart
 from skiff.node.lifecycle.status import Circumstances, Verdict, pod_status, rejected_status
@@ -35,7 +42,7 @@ from skiff.node.lifecycle.termination import plan_ending
 from skiff.node.reporter import Reporter
 from skiff.node.resizing import Resizer
 from skiff.node.runtime import RuntimeRemoteError
-from skiff.node.starting import Abandoned, Starter
+from skiff.node.starting import Abandoned, Starter, remove_logs
 from skiff.node.stopping import Stopper
 from skiff.node.tools import NORMAL, WARNING, PodTools, described
 
@@ -83,6 +90,7 @@ class PodWorker:
         self._reporter = Reporter(tools.client, tools.clock)
         self._group: asyncio.TaskGroup | None = None
         self._starting: asyncio.Task[None] | None = None
+        self._resetting: asyncio.Task[None] | None = None
         # Something may have been started that the picture does not show: set when starting begins,
         # cleared by a look at the runtime after it ended. Nothing is decided on a stale picture.
         self._stale = False
@@ -254,6 +262,12 @@ class PodWorker:
         self, pod: Pod, observed: Observed, health: Health, now: float
     ) -> float | None:
         wanted = plan(pod, observed, health, self._backoffs, now)
+        if self._resetting is not None:
+            return None
+        if wanted.resets:
+            if self._starting is None:
+                self._resetting = self._spawn(self._reset(pod, wanted.resets), "reset")
+            return None
         for hold in wanted.holds:
             if hold.name not in self._bringing:
                 self._note_hold(pod, hold)
@@ -299,6 +313,29 @@ class PodWorker:
         finally:
             self._starting = None
             self._bringing = frozenset()
+            self.wake()
+
+    async def _reset(self, pod: Pod, containers: Sequence[SeenContainer]) -> None:
+        """Kill and remove the containers: the pod starts anew in the sandbox that it has."""
+        tools = self._tools
+        try:
+            for container in containers:
+                if self._began_at is not None:
+                    return
+                status = container.status
+                if container.running:
+                    message = f"Stopping container {status.name}"
+                    tools.events.container(pod, status.name, NORMAL, "Killing", message)
+                    await tools.runtime.stop_container(status.id, 0)
+                await tools.runtime.remove_container(status.id)
+                if tools.on_disk and status.log_path:
+                    remove_logs(status.log_path)
+            await tools.observer.refresh()
+        except RuntimeRemoteError as e:
+            log.debug("pod %s: restarting all containers: %s", described(pod), e)
+            await tools.clock.sleep(RETRY_S)
+        finally:
+            self._resetting = None
             self.wake()
 
     async def _look(self) -> None:
@@ -371,7 +408,8 @@ class PodWorker:
         ending = plan_ending(pod, observed, self._grace_s, self._began_at, now)
         for stop in ending.stops:
             self._stopper.stop(pod, stop)
-        if ending.ended and self._stopper.idle and self._winding is None:
+        busy = not self._stopper.idle or self._resetting is not None
+        if ending.ended and not busy and self._winding is None:
             self._winding = self._spawn(self._wind_up(pod), "wind up")
         return ending.wake_at
 

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from typing import Any
 
 import pytest
 
@@ -645,5 +646,61 @@ def test_pull_secrets_are_used():
         await w.running("web")
         assert used == [("r.example/web:1", "me")]
         await w.event("web", "FailedToRetrieveImagePullSecret", "(absent)")
+
+    run(test)
+
+
+RESTART_ALL = [
+    {"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [42]}},
+]
+
+
+@pytest.mark.parametrize("source", ["main", "watcher", "prepare"])
+def test_an_end_may_restart_all_containers(source: str):
+    """Whichever container it is that a rule watches: all are removed and the pod starts anew in place."""
+
+    def rules(name: str) -> dict[str, Any]:
+        sidecar = name == "watcher"
+        policy = {"restartPolicy": "Always" if sidecar else "Never"}
+        ruled = policy | {"restartPolicyRules": RESTART_ALL}
+        return ruled if name == source else policy if sidecar else {}
+
+    async def test(w: World) -> None:
+        marks = {
+            f"{key}.{source}": value
+            for key, value in annotations(exit_after_seconds=3, exit_code=42).items()
+        }
+        init = [container(n, **rules(n)) for n in ("watcher", "prepare")]
+        made = pod("web", container("main", **rules("main")), container("other"),
+                   initContainers=init, restartPolicy="Never", annotations=marks)  # fmt: skip
+        await w.create(made)
+        before = await w.pod_until("web", lambda p: p["status"].get("podIP"))
+        names = ("watcher", "prepare", "main", "other")[: 2 if source == "prepare" else 4]
+
+        def counts(p: dict[str, Any]) -> list[int]:
+            both = (*p["status"]["initContainerStatuses"], *p["status"]["containerStatuses"])
+            return [s["restartCount"] for s in both if s["name"] in names]
+
+        seen: set[str] = set()
+
+        async def look() -> bool:
+            found = await w.pod("web")
+            seen.add(found["status"]["phase"])
+            assert not {"Failed", "Succeeded"} & seen
+            now = counts(found)
+            assert max(now) - min(now) <= 1, now
+            return min(now) == 2
+
+        await w.until(look, 60, 0.01)
+        found = await w.pod("web")
+        told = condition(found, "AllContainersRestarting")
+        assert told["status"] in ("True", "False")
+        end = state(found, names[-1], "lastState")["terminated"] if source != "prepare" else None
+        assert end is None or (end["exitCode"], end["reason"]) == (137, "RestartingAllContainers")
+        assert found["status"]["podIP"] == before["status"]["podIP"]
+        assert len(await w.runtime.list_sandboxes()) == 1
+        assert "BackOff" not in [reason for _, reason, _ in await w.events("web")]
+        await w.delete("web", 0)
+        await w.gone("web")
 
     run(test)

@@ -8,6 +8,7 @@ from typing import Any
 
 from skiff.api.views.pod import Pod
 from skiff.node.lifecycle.model import Kind, each_container
+from skiff.node.lifecycle.plan import ALL_RESTARTING
 
 POD_SCHEDULED = "PodScheduled"
 READY_TO_START = "PodReadyToStartContainers"
@@ -20,6 +21,7 @@ RESIZE_IN_PROGRESS = "PodResizeInProgress"
 DISRUPTION = "DisruptionTarget"
 OWNED = (
     READY_TO_START, INITIALIZED, READY, CONTAINERS_READY, POD_SCHEDULED, RESIZE_PENDING, RESIZE_IN_PROGRESS,
+    ALL_RESTARTING,
 )  # fmt: skip
 
 BY_KUBELET = "TerminationByKubelet"  # the reason of a DisruptionTarget of ours

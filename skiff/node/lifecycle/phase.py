@@ -26,7 +26,7 @@ def phase_of(
 ) -> str:
     """The phase that the containers' statuses (by name) make; `ended`: nothing runs or will run;
     `replaced`: containers that are started anew whatever the restart policy says."""
-    initializing = _init_phase(pod, statuses)
+    initializing = _init_phase(pod, statuses, replaced)
     if initializing == "Failed":
         return "Failed"
     running = waiting = stopped = succeeded = 0
@@ -55,7 +55,7 @@ def phase_of(
     return "Succeeded" if stopped == succeeded else "Failed"
 
 
-def _init_phase(pod: Pod, statuses: Mapping[str, Status]) -> str:
+def _init_phase(pod: Pod, statuses: Mapping[str, Status], replaced: Collection[str]) -> str:
     """Pending while init containers have work to do, Failed where one failed for good, else ""."""
     pending = False
     for kind, container in each_container(pod):
@@ -69,7 +69,9 @@ def _init_phase(pod: Pod, statuses: Mapping[str, Status]) -> str:
             )
             continue
         end = state.get("terminated") or (last.get("terminated") if "waiting" in state else None)
-        if end is not None and end["exitCode"] != 0:
+        if container.name in replaced:
+            pending = True
+        elif end is not None and end["exitCode"] != 0:
             if not restarts(pod, Kind.INIT, container, end["exitCode"]):
                 return "Failed"
             pending = True

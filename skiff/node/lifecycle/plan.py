@@ -8,7 +8,9 @@ observes, and asks again. Order matters as in Kubernetes:
   (its startup probe succeeded, its postStart hook ended) and is restarted whenever it ends;
 - then the regular containers, in order; ephemeral ones as soon as there is a sandbox;
 - a container that ended is restarted as its policy says, after its back-off;
-- when no regular container runs or will run again, the pod is done and what remains is stopped.
+- when no regular container runs or will run again, the pod is done and what remains is stopped;
+- an end that a rule answers with RestartAllContainers comes before all of that: every container is
+  killed and removed, the one that ended last, and the pod starts from its first init container.
 
 Source: https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/,
 https://kubernetes.io/docs/concepts/workloads/pods/init-containers/ and …/sidecar-containers/
@@ -28,12 +30,17 @@ from skiff.node.lifecycle.model import (
     Observed,
     SeenContainer,
     definition_hash,
+    each_container,
     grace_period_s,
     kind_of_init,
 )
 from skiff.node.runtime import ANNOTATION_HASH, ContainerState
 
 RESTART = "Restart"
+RESTART_ALL = "RestartAllContainers"
+ALL_RESTARTING = (
+    "AllContainersRestarting"  # the condition of a pod whose containers are being removed
+)
 KILLED = 128 + 9  # the exit code of what SIGKILL ended
 
 
@@ -72,7 +79,8 @@ class Hold:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What to do next. With `finish`, everything is stopped in order and the sandbox too; `failed_init`
-    names the init container whose failure ended the pod."""
+    names the init container whose failure ended the pod. `resets` are to be killed and removed, in
+    this order, before anything else is done."""
 
     create_sandbox: bool = False
     sandbox_attempt: int = 0
@@ -80,6 +88,7 @@ class Plan:
     starts: tuple[Start, ...] = ()
     stops: tuple[Stop, ...] = ()
     holds: tuple[Hold, ...] = ()
+    resets: tuple[SeenContainer, ...] = ()
     finish: bool = False
     wake_at: float | None = None
 
@@ -91,6 +100,9 @@ def container_backoff_key(container: AnyContainer) -> str:
 
 def plan(pod: Pod, observed: Observed, health: Health, backoffs: Backoffs, now: float) -> Plan:
     """The next steps for a pod that shall live."""
+    resets = to_reset(pod, observed)
+    if resets:
+        return Plan(resets=resets)
     sandbox = observed.sandbox
     if sandbox is None or not sandbox.ready:
         return _plan_sandbox(pod, observed, backoffs, now)
@@ -121,7 +133,7 @@ def restarts(pod: Pod, kind: Kind, container: AnyContainer, exit_code: int) -> b
     """Whether an end with `exit_code` is followed by a restart."""
     if kind is Kind.SIDECAR:
         return True
-    if any(_rule_matches(rule, exit_code) for rule in container.restart_policy_rules):
+    if _rules_action(container, exit_code):
         return True
     policy = container.restart_policy or pod.spec.restart_policy or ALWAYS
     if kind is Kind.INIT:
@@ -148,9 +160,46 @@ def next_attempt(pod: Pod, observed: Observed, name: str) -> int:
     return known.restart_count + (1 if known.container_id else 0)
 
 
-def _rule_matches(rule: ContainerRestartRule, exit_code: int) -> bool:
+def could_restart_all(pod: Pod) -> bool:
+    """Whether the pod has a rule that restarts all its containers."""
+    return any(
+        rule.action == RESTART_ALL
+        for _, container in each_container(pod)
+        for rule in container.restart_policy_rules
+    )
+
+
+def to_reset(pod: Pod, observed: Observed) -> tuple[SeenContainer, ...]:
+    """The containers that are removed before the pod starts anew; none where no rule asked for that.
+    Those whose ends asked come last, so that it is known what is under way to the end.
+
+    Source: https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#restart-all-containers
+    """
+    if not could_restart_all(pod) or pod.metadata.deletion_timestamp:
+        return ()
+    sources: list[SeenContainer] = []
+    others: list[SeenContainer] = []
+    asked = any(c.type == ALL_RESTARTING and c.status == "True" for c in pod.status.conditions)
+    for kind, container in each_container(pod):
+        if kind is Kind.EPHEMERAL:
+            continue
+        seen = observed.latest(container.name)
+        if seen is None:
+            continue
+        source = seen.exited and _rules_action(container, seen.status.exit_code) == RESTART_ALL
+        asked |= source
+        (sources if source else others).extend(reversed(observed.history(container.name)))
+    return (*others, *sources) if asked else ()
+
+
+def _rules_action(container: AnyContainer, exit_code: int) -> str:
+    """What the first rule that matches an end asks for; "" where none does."""
+    return next((r.action for r in container.restart_policy_rules if _matches(r, exit_code)), "")
+
+
+def _matches(rule: ContainerRestartRule, exit_code: int) -> bool:
     codes = rule.exit_codes
-    if rule.action != RESTART or codes is None:
+    if rule.action not in (RESTART, RESTART_ALL) or codes is None:
         return False
     return (exit_code in codes.values) == (codes.operator == "In")
 

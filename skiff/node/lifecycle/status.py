@@ -28,7 +28,12 @@ from skiff.node.lifecycle.model import (
     kind_of_init,
 )
 from skiff.node.lifecycle.phase import PENDING, TERMINAL, phase_of, sticky_phase
-from skiff.node.lifecycle.plan import should_restart
+from skiff.node.lifecycle.plan import (
+    ALL_RESTARTING,
+    could_restart_all,
+    should_restart,
+    to_reset,
+)
 from skiff.node.lifecycle.qos import qos_class
 from skiff.node.runtime import ContainerState
 
@@ -40,6 +45,8 @@ LOST_MESSAGE = (
     "The container could not be located when the pod was deleted.  The container used to be Running"
 )
 LOST_AT_END_MESSAGE = "The container could not be located when the pod was terminated"
+RESTARTING_ALL = "RestartingAllContainers"
+RESTARTING_ALL_MESSAGE = "The container is removed because RestartAllContainers in place"
 INIT_LOST_MESSAGE = (
     "Unable to get init container status from container runtime and pod has been initialized, "
     "treat it as exited normally"
@@ -88,7 +95,9 @@ def pod_status(pod: Pod, observed: Observed, health: Health, around: Circumstanc
     phase = (
         "Failed"
         if around.verdict
-        else phase_of(pod, statuses, ended=around.ended, replaced=_replaced(pod, observed, health))
+        else phase_of(
+            pod, statuses, ended=around.ended, replaced=_replaced(pod, observed, health, statuses)
+        )
     )
     phase = sticky_phase(pod, phase)
     sandbox = observed.sandbox
@@ -103,7 +112,11 @@ def pod_status(pod: Pod, observed: Observed, health: Health, around: Circumstanc
             statuses,
             sandbox_ready=bool(sandbox and sandbox.ready and ips) and not around.ended,
             now=rfc3339(around.now),
-            more=[*(dict(c) for c in around.resize), *_disruption(around.verdict, observed)],
+            more=[
+                *(dict(c) for c in around.resize),
+                *_disruption(around.verdict, observed),
+                *_all_restarting(pod, observed, phase),
+            ],
         ),
         "hostIP": around.node_ips[0],
         "hostIPs": [{"ip": ip} for ip in around.node_ips],
@@ -146,10 +159,35 @@ def _disruption(verdict: Verdict | None, observed: Observed) -> list[Status]:
     ]
 
 
-def _replaced(pod: Pod, observed: Observed, health: Health) -> frozenset[str]:
+def _all_restarting(pod: Pod, observed: Observed, phase: str) -> list[Status]:
+    """Of a pod with a rule that restarts all containers: whether that is under way."""
+    if not could_restart_all(pod):
+        return []
+    told: Status = {"type": ALL_RESTARTING, "status": "False"}
+    if phase in TERMINAL:
+        told["reason"] = "PodCompleted" if phase == "Succeeded" else "PodFailed"
+    elif to_reset(pod, observed):
+        told |= {
+            "status": "True",
+            "reason": "RestartAllContainersStarted",
+            "message": "container exited with restart policy rule",
+        }
+    return [told]
+
+
+def _replaced(
+    pod: Pod, observed: Observed, health: Health, statuses: Mapping[str, Status]
+) -> frozenset[str]:
     """The names of containers that are started anew whatever the restart policy says."""
     latest = ((c.name, observed.latest(c.name)) for _, c in each_container(pod))
-    return frozenset(n for n, seen in latest if seen and seen.status.id in health.replaced)
+    replaced = {n for n, seen in latest if seen and seen.status.id in health.replaced}
+    return frozenset(replaced | {n for n, status in statuses.items() if _was_reset(status)})
+
+
+def _was_reset(status: Status) -> bool:
+    """Whether it was removed because all containers restart, and has not been started since."""
+    end = status["lastState"].get("terminated", {})
+    return "waiting" in status["state"] and end.get("reason") == RESTARTING_ALL
 
 
 def _name(status: Status) -> str:
@@ -284,6 +322,12 @@ def _without_runtime(
     written = _written(pod, container.name)
     if written is not None:
         kept = _as_dict(written)
+        if _all_restart(pod) and (written.container_id or _was_reset(kept)):
+            why = {"reason": RESTARTING_ALL, "message": RESTARTING_ALL_MESSAGE}
+            status["state"] = {"waiting": why}
+            status["lastState"] = {"terminated": {"exitCode": LOST_EXIT_CODE, **why}}
+            status["restartCount"] = written.restart_count + (not _was_reset(kept))
+            return status
         if "terminated" in kept.get("state", {}):
             return kept | {"lastState": kept.get("lastState", {})}
         status["restartCount"] = written.restart_count
@@ -292,7 +336,7 @@ def _without_runtime(
             status["lastState"] = {"terminated": _lost(LOST_MESSAGE)}
             if not pod.metadata.deletion_timestamp:
                 status["restartCount"] += 1
-    if kind is Kind.INIT and initialized:
+    if kind is Kind.INIT and initialized and not _was_reset(status):
         status["state"] = {
             "terminated": {
                 "exitCode": 0,
@@ -305,6 +349,11 @@ def _without_runtime(
     if waiting is not None and "waiting" in status["state"]:
         status["state"] = {"waiting": _waiting(waiting)}
     return status
+
+
+def _all_restart(pod: Pod) -> bool:
+    """Whether the last status said that all containers restart."""
+    return any(c.type == ALL_RESTARTING and c.status == "True" for c in pod.status.conditions)
 
 
 def _from_runtime(
