@@ -508,7 +508,11 @@ class PodWorker:
         del now
         if self._gone or self._between(pod, observed, health):
             return
-        self._write(pod_status(self._resizer.allocated(pod), observed, health, self._around()))
+        status = pod_status(self._resizer.allocated(pod), observed, health, self._around())
+        ending = self._began_at is not None and not self._wound_up
+        if ending and status["phase"] not in TERMINAL and not observed.running():
+            return  # that its containers have ended is told together with its last phase
+        self._write(status)
 
     def _between(self, pod: Pod, observed: Observed, health: Health) -> bool:
         """Whether a container that was stopped on purpose is about to be started anew: its end is told

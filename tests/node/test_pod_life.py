@@ -650,6 +650,35 @@ def test_pull_secrets_are_used():
     run(test)
 
 
+def test_the_end_of_a_deleted_pods_containers_is_told_with_its_last_phase():
+    async def test(w: World) -> None:
+        made = pod("web")
+        made["metadata"]["finalizers"] = ["example.com/hold"]
+        await w.create(made)
+        await w.running("web")
+        stop_sandbox = w.simulated.stop_sandbox
+
+        async def slow(sandbox_id: str) -> None:
+            await w.clock.sleep(2)
+            await stop_sandbox(sandbox_id)
+
+        w.simulated.stop_sandbox = slow  # type: ignore[method-assign] # the runtime takes its time
+        await w.delete("web")
+        seen: set[tuple[str, str]] = set()
+
+        async def look() -> bool:
+            found = await w.pod("web")
+            seen.add((found["status"]["phase"], next(iter(state(found)), "")))
+            return "terminated" in state(found)
+
+        await w.until(look, 30, 0.01)
+        assert seen == {("Running", "running"), ("Failed", "terminated")}
+        await w.client.patch(PODS, "web", "default", {"metadata": {"finalizers": None}})
+        await w.gone("web")
+
+    run(test)
+
+
 RESTART_ALL = [
     {"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [42]}},
 ]
