@@ -232,6 +232,9 @@ class Cache:
         """The revision up to which the indexes are current."""
         self.applied: list[Callable[[], None]] = []
         """Called after each batch is in (waiting readers, watch fan-out)."""
+        self.on_failure: Callable[[Exception], None] | None = None
+        """Told that a change could not be taken in, or that one of `sinks` failed: our own bug, after
+        which the indexes stand still. Whoever runs the server has to end it."""
         self._load()
         self._watch = store.watch("/", self.revision, self._take)
 
@@ -266,6 +269,14 @@ class Cache:
             index.changed = self.revision
 
     def _take(self, events: Sequence[Event]) -> None:
+        try:
+            self._apply(events)
+        except Exception as e:
+            if self.on_failure is not None:
+                self.on_failure(e)
+            raise
+
+    def _apply(self, events: Sequence[Event]) -> None:
         batches: dict[Index, list[Change]] = {}
         for event in events:
             index = self._indexes.get(_resource_part(event.key))

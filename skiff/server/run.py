@@ -39,7 +39,7 @@ from skiff.server.stamp import stamp
 from skiff.server.streaming.kubelets import Kubelets
 from skiff.server.streaming.table import connectors
 from skiff.store.mvcc import Limits
-from skiff.store.protocol import Conflict, Failed, FutureRevision, Store
+from skiff.store.protocol import Conflict, FutureRevision, Store
 from skiff.store.sqlite import SQLiteStore
 
 HISTORY_S = 300.0
@@ -107,12 +107,12 @@ class ServerComponent:
     assembly: Assembly | None = None
     address: tuple[str, int] = ("", 0)
     _serving: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
-    _failed: "asyncio.Future[Failed] | None" = field(default=None, repr=False)
+    _failed: "asyncio.Future[Exception] | None" = field(default=None, repr=False)
 
     async def run(self, started: Started) -> None:
         """Serve until cancelled. Raises OSError (the port), StoreError (the file), ValueError (a
         setting)."""
-        failed: asyncio.Future[Failed] = asyncio.get_running_loop().create_future()
+        failed: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
         self._failed = failed
         self._serving = asyncio.Event()
         http = Server(
@@ -130,7 +130,7 @@ class ServerComponent:
                 stamp,
                 self.clock,
                 limits=HISTORY,
-                on_failure=self._store_failed,
+                on_failure=self._fail,
             )
             try:
                 await self._serve(http, store, failed, started)
@@ -139,12 +139,12 @@ class ServerComponent:
         finally:
             await http.close(CLOSE_GRACE_S)
 
-    def _store_failed(self, error: Failed) -> None:
+    def _fail(self, error: Exception) -> None:
         if self._failed is not None and not self._failed.done():
             self._failed.set_result(error)
 
     async def _serve(
-        self, http: Server, store: Store, failed: "asyncio.Future[Failed]", started: Started
+        self, http: Server, store: Store, failed: "asyncio.Future[Exception]", started: Started
     ) -> None:
         config = self.config
         api = ApiServer(
@@ -155,6 +155,7 @@ class ServerComponent:
             self._assemble,
         )
         self.api = api
+        api.engine.cache.on_failure = self._fail
         assembly = self.assembly
         assert assembly is not None
         assembly.writes_under_way = lambda: api.mutating
@@ -171,7 +172,7 @@ class ServerComponent:
                     *assembly.components(api.handle),
                     ("compaction", Compaction(store, self.clock)),
                     ("event-expiry", EventExpiry(api.engine, self.clock, config.event_ttl_s)),
-                    ("store", Failure(failed)),
+                    ("failure", Failure(failed)),
                 ]
             )
             await upkeep.run(started)
@@ -298,13 +299,14 @@ def settle_memory() -> None:
 
 
 class Failure:
-    """Ends the server when its store has failed: nothing may be built on a write that was lost."""
+    """Ends the server when its store has failed, or its indexes have: nothing may be built on a write
+    that was lost, and nobody be served from indexes that stand still."""
 
-    def __init__(self, failed: "asyncio.Future[Failed]") -> None:
+    def __init__(self, failed: "asyncio.Future[Exception]") -> None:
         self._failed = failed
 
     async def run(self, started: Started) -> None:
-        """Raise the store's failure when it comes."""
+        """Raise the failure when it comes."""
         started()
         raise await self._failed
 

@@ -2,6 +2,7 @@
 without sockets and files.
 """
 
+import asyncio
 from collections.abc import Awaitable
 
 from skiff.aio.clock import Clock
@@ -12,7 +13,7 @@ from skiff.server.app import ApiServer, Parts
 from skiff.server.assemble import Assembly, Settings
 from skiff.server.bootstrap import Facts
 from skiff.server.engine import Engine
-from skiff.server.run import EVENT_TTL_S, HISTORY, Compaction, EventExpiry
+from skiff.server.run import EVENT_TTL_S, HISTORY, Compaction, EventExpiry, Failure
 from skiff.server.streaming.kubelets import Kubelets
 from skiff.server.streaming.table import connectors
 from skiff.store.protocol import Store
@@ -55,6 +56,8 @@ class LocalServer:
         assert self._assembly is not None
         kubelets = Kubelets(api.engine, local=self.kubelets)
         api.add_connectors(connectors(api.engine, kubelets, entropy=self._entropy))
+        failed: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+        api.engine.cache.on_failure = lambda e: failed.done() or failed.set_result(e)
         try:
             await self._assembly.start(api.handle)
             upkeep = Group(
@@ -62,6 +65,7 @@ class LocalServer:
                     *self._assembly.components(api.handle),
                     ("compaction", Compaction(self._store, self._clock)),
                     ("event-expiry", EventExpiry(api.engine, self._clock, EVENT_TTL_S)),
+                    ("failure", Failure(failed)),
                 ]
             )
             await upkeep.run(started)

@@ -286,6 +286,20 @@ def test_a_relation_ends_with_its_pod(on_nodes: FakeObjects):
     assert decision == (False, "no relationship found between node 'n1' and this object")
 
 
+def test_pods_that_refer_to_nothing_come_and_go(on_nodes: FakeObjects):
+    """Mirrors of static pods do; the node's last other pod may go before or between them."""
+    authz = AuthorizationChain(on_nodes)
+    mirrors = [pod(name, "n1") for name in ("m1", "m2")]
+    for mirror in mirrors:
+        mirror["metadata"]["annotations"] = {"kubernetes.io/config.mirror": "x"}
+        on_nodes.put(PODS, mirror)
+    on_nodes.remove(PODS, "web", "d")
+    for mirror in mirrors:
+        on_nodes.remove(PODS, mirror["metadata"]["name"], "d")
+    on_nodes.put(PODS, pod("late", "n1", imagePullSecrets=[{"name": "mine"}]))
+    assert authz.allowed(NODE, ask("get", "secrets", namespace="d", name="mine")).allowed
+
+
 # --- rules ------------------------------------------------------------------------------------
 
 words = st.sampled_from(["a", "b", "*"])

@@ -1,6 +1,7 @@
 """The server as a component: TLS, a file, a start, a stop, another start."""
 
 import asyncio
+import contextlib
 import ssl
 import time
 from collections.abc import Awaitable, Callable
@@ -12,6 +13,9 @@ import pytest
 from skiff.aio.clock import RealClock
 from skiff.aio.entropy import Entropy
 from skiff.aio.http.client import HttpClient, Origin
+from skiff.aio.http.message import Peer, Response
+from skiff.aio.http.message import Request as HttpRequest
+from skiff.api.errors import ApiError
 from skiff.api.resources import CONFIGMAPS, EVENTS
 from skiff.server import run as module
 from skiff.server.pki import Pki, Request, ensure
@@ -33,6 +37,8 @@ def config(directory: Path, pki: Pki, **more: object) -> ServerConfig:
         **more,  # type: ignore[arg-type]
     )
 
+
+ADMIN = {"user": ("admin", ("system:masters",))}
 
 Test = Callable[[HttpClient, ServerComponent], Awaitable[None]]
 
@@ -221,3 +227,41 @@ def test_a_certificate_of_another_authority_is_no_credential(tmp_path: Path) -> 
         assert (await call(client, "GET", PATH))[0] == 200
 
     serve(tmp_path, test, token_auth_file=tokens)
+
+
+def test_a_server_whose_indexes_stand_still_ends(tmp_path: Path) -> None:
+    """It would go on answering from before: whoever restarts it gets one that sees."""
+    component = ServerComponent(
+        config(tmp_path, ensure(tmp_path / "pki", Request("host"), now=time.time())),
+        RealClock(),
+        Entropy(),
+    )
+
+    async def main() -> None:
+        heard: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, told: heard.append(told))
+        ready = asyncio.Event()
+
+        def bug(changes: object) -> None:
+            raise KeyError("vm")
+
+        async def run() -> None:
+            with pytest.raises(KeyError, match="vm"):
+                await component.run(ready.set)
+
+        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+            group.create_task(run())
+            await ready.wait()
+            assert component.api is not None
+            component.api.engine.subscribe(CONFIGMAPS, bug)
+            request = HttpRequest(
+                "POST", PATH, "", {"content-type": "application/json"},
+                orjson.dumps(configmap("a")), Peer(("", 0), local=True, state=ADMIN),
+            )  # fmt: skip
+            answer = component.api.handle(request)
+            if not isinstance(answer, Response):
+                with contextlib.suppress(ApiError):
+                    await answer
+        assert heard
+
+    asyncio.run(main())

@@ -253,6 +253,8 @@ class PodGraph:
         key = (meta["namespace"], meta["name"])
         self._drop(key)
         references = frozenset(pod_references(pod))
+        if not references:
+            return  # a mirror pod: nothing is counted for it
         self._pods[key] = (node, references)
         counts = self._nodes.setdefault(node, {})
         for reference in references:
