@@ -57,7 +57,12 @@ class LocalServer:
         kubelets = Kubelets(api.engine, local=self.kubelets)
         api.add_connectors(connectors(api.engine, kubelets, entropy=self._entropy))
         failed: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
-        api.engine.cache.on_failure = lambda e: failed.done() or failed.set_result(e)
+
+        def fail(error: Exception) -> None:
+            if not failed.done():
+                failed.set_result(error)
+
+        api.engine.cache.on_failure = fail
         try:
             await self._assembly.start(api.handle)
             upkeep = Group(

@@ -289,6 +289,8 @@ def test_a_relation_ends_with_its_pod(on_nodes: FakeObjects):
 def test_pods_that_refer_to_nothing_come_and_go(on_nodes: FakeObjects):
     """Mirrors of static pods do; the node's last other pod may go before or between them."""
     authz = AuthorizationChain(on_nodes)
+    secret = ask("get", "secrets", namespace="d", name="mine")
+    assert authz.allowed(NODE, secret).allowed
     mirrors = [pod(name, "n1") for name in ("m1", "m2")]
     for mirror in mirrors:
         mirror["metadata"]["annotations"] = {"kubernetes.io/config.mirror": "x"}
@@ -296,8 +298,9 @@ def test_pods_that_refer_to_nothing_come_and_go(on_nodes: FakeObjects):
     on_nodes.remove(PODS, "web", "d")
     for mirror in mirrors:
         on_nodes.remove(PODS, mirror["metadata"]["name"], "d")
+    assert not authz.allowed(NODE, secret).allowed
     on_nodes.put(PODS, pod("late", "n1", imagePullSecrets=[{"name": "mine"}]))
-    assert authz.allowed(NODE, ask("get", "secrets", namespace="d", name="mine")).allowed
+    assert authz.allowed(NODE, secret).allowed
 
 
 # --- rules ------------------------------------------------------------------------------------
