@@ -6,6 +6,7 @@ Source: https://kubernetes.io/docs/concepts/scheduling-eviction/assign-pod-node/
 from collections.abc import Iterable, Mapping
 
 from skiff.api.selectors import Requirement
+from skiff.api.taints import tolerated
 from skiff.api.views.core import (
     Node,
     NodeSelectorRequirement,
@@ -52,23 +53,12 @@ def _all_match(requirements: Iterable[NodeSelectorRequirement], values: Mapping[
     )
 
 
-def tolerates(toleration: Toleration, taint: Taint) -> bool:
-    """Whether the toleration matches the taint."""
-    if toleration.effect and toleration.effect != taint.effect:
-        return False
-    if toleration.key and toleration.key != taint.key:
-        return False
-    if toleration.operator in ("", "Equal"):
-        return toleration.value == taint.value
-    return toleration.operator == "Exists"
-
-
 def untolerated(
     taints: Iterable[Taint], tolerations: Iterable[Toleration], effects: frozenset[str]
 ) -> Taint | None:
     """The first taint of one of `effects` that nothing tolerates."""
     known = tuple(tolerations)
     for taint in taints:
-        if taint.effect in effects and not any(tolerates(t, taint) for t in known):
+        if taint.effect in effects and not tolerated(known, taint):
             return taint
     return None

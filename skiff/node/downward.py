@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 
 from skiff.api import quantity
+from skiff.api.quoting import go_quote
 from skiff.api.views.core import Container, EphemeralContainer, ObjectFieldSelector, Pod
 from skiff.api.views.core import ResourceFieldSelector as ResourceSelector
 
@@ -24,32 +25,6 @@ def every_container(pod: Pod) -> tuple[AnyContainer, ...]:
 
 class FieldError(ValueError):
     """The selector names nothing that can be read."""
-
-
-def go_quote(text: str) -> str:
-    """`text` as Go's %q prints it."""
-    short = {
-        "\a": "\\a",
-        "\b": "\\b",
-        "\f": "\\f",
-        "\n": "\\n",
-        "\r": "\\r",
-        "\t": "\\t",
-        "\v": "\\v",
-    }
-    out = []
-    for char in text:
-        if char in '"\\':
-            out.append("\\" + char)
-        elif char in short:
-            out.append(short[char])
-        elif char.isprintable():
-            out.append(char)
-        elif ord(char) < 0x80:
-            out.append(f"\\x{ord(char):02x}")
-        else:
-            out.append(f"\\u{ord(char):04x}" if ord(char) < 0x10000 else f"\\U{ord(char):08x}")
-    return '"' + "".join(out) + '"'
 
 
 def format_map(values: Mapping[str, str]) -> str:

@@ -15,17 +15,12 @@ from skiff.server.options import WriteOptions
 from skiff.server.served import Served
 
 Object = dict[str, Any]
-MANAGER_MAX_BYTES = 128
 
 
 @lru_cache(maxsize=1024)
 def manager_of(option: str, user_agent: str) -> str:
     """The manager of a call: as asked for, else the program's name in the User-Agent header."""
-    if option:
-        return option
-    name = user_agent.partition("/")[0]
-    text = "".join(c for c in name if c.isprintable())
-    return text.encode()[:MANAGER_MAX_BYTES].decode("utf-8", "ignore") or "unknown"
+    return managed.manager_name(option, user_agent) or "unknown"
 
 
 class ManagedFields:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from skiff.api.errors import ApiError, BadRequest, Cause, Invalid
+from skiff.api.quoting import go_quote
 from skiff.api.selectors import (
     EVERY_FIELD,
     EVERYTHING,
@@ -186,15 +187,6 @@ class WriteOptions:
 
 
 _DEFAULT_WRITE = WriteOptions()
-_ESCAPES = {
-    "\a": "\\a",
-    "\b": "\\b",
-    "\f": "\\f",
-    "\n": "\\n",
-    "\r": "\\r",
-    "\t": "\\t",
-    "\v": "\\v",
-}
 
 
 def write_options(info: RequestInfo, kind: str) -> WriteOptions:
@@ -228,24 +220,11 @@ def manager_faults(manager: str) -> list[Cause]:
         if not c.isprintable():
             at = len(manager[:i].encode())
             text = (
-                f"Invalid value: {_go_quoted(manager)}: invalid character U+{ord(c):04X}"
+                f"Invalid value: {go_quote(manager)}: invalid character U+{ord(c):04X}"
                 f" (at position {at})"
             )
             causes.append(Cause("FieldValueInvalid", text, "fieldManager"))
     return causes
-
-
-def _go_quoted(text: str) -> str:
-    """Text in double quotes, with what cannot be printed escaped."""
-    shown = "".join(
-        c
-        if c.isprintable() and c not in '"\\'
-        else f"\\{c}"
-        if c in '"\\'
-        else _ESCAPES.get(c) or (f"\\x{ord(c):02x}" if ord(c) < 0x80 else f"\\u{ord(c):04x}")
-        for c in text
-    )
-    return f'"{shown}"'
 
 
 def _dry_run_faults(stages: list[str]) -> list[Cause]:

@@ -339,27 +339,33 @@ def test_a_client_certificate_is_offered_and_not_demanded(tmp_path: Path) -> Non
     def handler(request: Request) -> Response:
         return Response(200, b"known" if request.peer.certificate else b"unknown")
 
-    async def ask(port: int, *, known: bool) -> bytes:
-        client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        client.check_hostname = False
-        client.load_verify_locations(pki.certificate("ca"))
-        if known:
-            client.load_cert_chain(pki.certificate("admin"), pki.key("admin"))
-        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=client)
-        writer.write(b"GET / HTTP/1.1\r\n\r\n")
-        body = (await read(reader))[2]
-        writer.close()
-        await writer.wait_closed()
-        return body
-
     async def main() -> None:
         server = Server(handler, tls=context)
         _, port = await server.listen("127.0.0.1", 0)
-        assert await ask(port, known=True) == b"known"
-        assert await ask(port, known=False) == b"unknown"
+        assert await ask(port, pki, pki) == b"known"
+        assert await ask(port, pki, None) == b"unknown"
         await server.close()
 
     asyncio.run(main())
+
+
+async def ask(
+    port: int, pki: Layout, shown: Layout | None, version: ssl.TLSVersion | None = None
+) -> bytes:
+    """What a client of the server of `pki` is answered, with the certificate of `shown`."""
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname = False
+    if version is not None:
+        client.maximum_version = version
+    client.load_verify_locations(pki.certificate("ca"))
+    if shown is not None:
+        client.load_cert_chain(shown.certificate("admin"), shown.key("admin"))
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=client)
+    writer.write(b"GET / HTTP/1.1\r\n\r\n")
+    body = (await read(reader))[2]
+    writer.close()
+    await writer.wait_closed()
+    return body
 
 
 def test_a_bad_client_certificate_is_answered_and_not_believed(tmp_path: Path) -> None:
@@ -378,28 +384,14 @@ def test_a_bad_client_certificate_is_answered_and_not_believed(tmp_path: Path) -
             200, b"%d %d" % (bool(request.peer.certificate), believed(request.peer.tls))
         )
 
-    async def ask(port: int, shown: Layout | None, version: ssl.TLSVersion) -> bytes:
-        client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        client.check_hostname = False
-        client.maximum_version = version
-        client.load_verify_locations(pki.certificate("ca"))
-        if shown is not None:
-            client.load_cert_chain(shown.certificate("admin"), shown.key("admin"))
-        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=client)
-        writer.write(b"GET / HTTP/1.1\r\n\r\n")
-        body = (await read(reader))[2]
-        writer.close()
-        await writer.wait_closed()
-        return body
-
     async def main() -> None:
         server = Server(handler, tls=context)
         _, port = await server.listen("127.0.0.1", 0)
         for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
             for _ in range(2):
-                assert await ask(port, pki, version) == b"1 1"
-                assert await ask(port, other, version) == b"1 0"
-                assert await ask(port, None, version) == b"0 1"
+                assert await ask(port, pki, pki, version) == b"1 1"
+                assert await ask(port, pki, other, version) == b"1 0"
+                assert await ask(port, pki, None, version) == b"0 1"
         await server.close()
 
     for run in (asyncio.run, uvloop.run):

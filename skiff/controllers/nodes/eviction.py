@@ -9,12 +9,12 @@ from typing import ClassVar, Final
 from skiff.aio.clock import parse_rfc3339
 from skiff.api.errors import NotFound
 from skiff.api.resources import PODS
+from skiff.api.taints import tolerates
 from skiff.api.views.base import as_json
 from skiff.api.views.core import Node, Pod, Taint, Toleration
 from skiff.client.events import NORMAL
 from skiff.client.reconciler import Key, Reconciler, Result, key_of
 from skiff.controllers.context import Context
-from skiff.controllers.node_match import tolerates
 from skiff.controllers.nodes.lifecycle import node_of
 from skiff.controllers.status import set_condition
 
